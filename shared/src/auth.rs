@@ -1,0 +1,17 @@
+//! Passwords, tokens and sessions: how a user becomes a caller.
+
+pub mod password;
+pub mod session;
+mod token;
+
+pub use token::{AccessToken, Claims, IssuedToken, Tokens};
+
+/// Who is calling, by the word of a token of ours. The session is not yet looked up: every statement that works for a
+/// caller does that itself, in the same round trip.
+#[derive(Debug)]
+pub struct Caller {
+    /// The user's id.
+    pub user_id: i32,
+    /// The session's name: the token's `jti`.
+    pub session: String,
+}

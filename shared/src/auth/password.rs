@@ -1,0 +1,204 @@
+//! Password hashes: Argon2id as OWASP's Password Storage Cheat Sheet sets it, and the bcrypt of older accounts.
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::session::Rehash;
+use crate::Error;
+use crate::error::Cause;
+
+/// Memory in KiB, passes, lanes.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// A hash of these very parameters that no password fits, so that an unknown account costs what a known one does.
+const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbC4uLg$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// What a look at a password found.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is not this account's.
+    Wrong,
+    /// It is, and the stored hash is up to date.
+    Right,
+    /// It is, and the stored hash was made by older rules: here is a new one.
+    Outdated(Rehash),
+}
+
+/// Hashes a password for storage, as a PHC string.
+///
+/// Takes 19 MiB and tens of milliseconds of a core, so it runs beside the reactor.
+///
+/// # Errors
+/// [`Error::Internal`] where the system has no randomness.
+pub async fn hash(password: SecretString) -> Result<String, Error> {
+    beside_the_reactor(move || hash_now(&password)).await
+}
+
+/// Compares a password with the hash of an account, or with nobody's where there is no such account: equal work, so
+/// that time does not tell which accounts exist.
+///
+/// # Errors
+/// [`Error::Internal`] where the stored hash cannot be read.
+pub async fn verify(password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
+    beside_the_reactor(move || verify_now(&password, stored)).await
+}
+
+async fn beside_the_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(Error::Internal(Cause::from_error(
+                "hashing a password",
+                &error,
+            )))
+        })
+}
+
+fn hasher() -> Argon2<'static> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+        .expect("the parameters are within Argon2's bounds");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+fn hash_now(password: &SecretString) -> Result<String, Error> {
+    match hasher().hash_password(password.expose_secret().as_bytes()) {
+        Ok(hash) => Ok(hash.to_string()),
+        Err(error) => Err(Error::Internal(Cause::from_error(
+            "hashing a password",
+            &error,
+        ))),
+    }
+}
+
+fn verify_now(password: &SecretString, stored: Option<String>) -> Result<Verdict, Error> {
+    let Some(stored) = stored else {
+        matches_argon2(password, NOBODYS_HASH)?;
+        return Ok(Verdict::Wrong);
+    };
+    let (matches, up_to_date) = if stored.starts_with("$2") {
+        (matches_bcrypt(password, &stored)?, false)
+    } else {
+        (matches_argon2(password, &stored)?, is_up_to_date(&stored))
+    };
+    match (matches, up_to_date) {
+        (false, _) => Ok(Verdict::Wrong),
+        (true, true) => Ok(Verdict::Right),
+        (true, false) => Ok(Verdict::Outdated(Rehash {
+            old: stored,
+            new: hash_now(password)?,
+        })),
+    }
+}
+
+fn matches_argon2(password: &SecretString, stored: &str) -> Result<bool, Error> {
+    let stored = PasswordHash::new(stored).map_err(|error| unreadable(&error))?;
+    match Argon2::default().verify_password(password.expose_secret().as_bytes(), &stored) {
+        Ok(()) => Ok(true),
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+/// bcrypt sees the first 72 bytes of a password, as the service that made these hashes did.
+fn matches_bcrypt(password: &SecretString, stored: &str) -> Result<bool, Error> {
+    bcrypt::verify(password.expose_secret(), stored).map_err(|error| unreadable(&error))
+}
+
+fn is_up_to_date(stored: &str) -> bool {
+    stored.starts_with(&format!(
+        "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"
+    ))
+}
+
+fn unreadable(error: &dyn std::error::Error) -> Error {
+    Error::Internal(Cause::from_error(
+        "a stored password hash cannot be read",
+        error,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(password: &str, stored: &str) -> Verdict {
+        verify_now(&SecretString::from(password), Some(stored.to_owned())).expect("a readable hash")
+    }
+
+    #[test]
+    fn a_hash_fits_its_password_alone() {
+        let hash = hash_now(&SecretString::from("correct horse")).expect("a hash");
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert!(matches!(verdict("correct horse", &hash), Verdict::Right));
+        assert!(matches!(verdict("incorrect horse", &hash), Verdict::Wrong));
+    }
+
+    #[test]
+    fn bcrypt_is_verified_and_replaced() {
+        // Made by Python's bcrypt from "correct horse".
+        let stored = "$2b$04$FybsWzwGDcCG8BAFLrPgm.rEuwoskoq1CRG6RIgyRP4HbMWALRpVO";
+        assert!(matches!(verdict("incorrect horse", stored), Verdict::Wrong));
+        let Verdict::Outdated(Rehash { old, new }) = verdict("correct horse", stored) else {
+            panic!("not replaced")
+        };
+        assert_eq!(old, stored);
+        assert!(matches!(verdict("correct horse", &new), Verdict::Right));
+    }
+
+    #[test]
+    fn bcrypt_sees_72_bytes_of_a_password() {
+        // Made by Python's bcrypt from 80 times "x", cut to 72 as the former service did.
+        let stored = "$2b$04$8D6MszyKNf6SokRAicYhpeHYtKCxlfEi4jHA3n5PEyZ/1qdzHrJnC";
+        assert!(matches!(
+            verdict(&"x".repeat(80), stored),
+            Verdict::Outdated(_)
+        ));
+        assert!(matches!(verdict(&"x".repeat(71), stored), Verdict::Wrong));
+    }
+
+    #[test]
+    fn an_argon2_hash_of_other_cost_is_replaced() {
+        let weak = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(8_192, 1, 1, None).expect("in bounds"),
+        );
+        let stored = weak
+            .hash_password(b"correct horse")
+            .expect("a hash")
+            .to_string();
+        assert!(matches!(
+            verdict("correct horse", &stored),
+            Verdict::Outdated(_)
+        ));
+    }
+
+    #[test]
+    fn an_unknown_account_costs_the_same_work() {
+        let stored = hash_now(&SecretString::from("correct horse")).expect("a hash");
+        let parameters = |hash: &str| {
+            let hash = PasswordHash::new(hash).expect("a PHC string");
+            let salt = hash.salt.map(|salt| salt.as_ref().len());
+            (
+                hash.algorithm.to_string(),
+                hash.version,
+                hash.params.to_string(),
+                salt,
+                hash.hash.map(|hash| hash.len()),
+            )
+        };
+        assert_eq!(parameters(NOBODYS_HASH), parameters(&stored));
+        assert!(matches!(
+            verify_now(&SecretString::from(""), None),
+            Ok(Verdict::Wrong)
+        ));
+    }
+}

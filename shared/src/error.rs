@@ -1,0 +1,71 @@
+//! Everything that can keep a request from its success.
+
+use std::fmt;
+
+use crate::validation::Violation;
+
+/// Why a request is not answered with what it asked for. [`crate::http::reply`] gives each its status and text.
+#[derive(Debug)]
+pub enum Error {
+    /// The path or the body breaks these rules.
+    Invalid(Vec<Violation>),
+    /// There are no credentials.
+    NotAuthenticated,
+    /// The credentials are of a scheme other than `Bearer`.
+    UnsupportedScheme,
+    /// The token is not one of ours, or no longer valid.
+    InvalidToken,
+    /// The email is unknown or the password wrong; which of the two is told to no one.
+    WrongCredentials,
+    /// The path names another user.
+    NotYourTasks,
+    /// The path names another user, for whom a task should be created.
+    NotYoursToCreate,
+    /// The caller has no such task.
+    TaskNotFound,
+    /// Another account has the email address.
+    EmailTaken,
+    /// Another account has the username.
+    UsernameTaken,
+    /// The body is larger than a request's may be.
+    BodyTooLarge,
+    /// The caller's tasks are more than Lambda can return at once.
+    TaskListTooLarge,
+    /// The database cannot answer now; a later try may succeed.
+    Unavailable(Cause),
+    /// A fault of ours.
+    Internal(Cause),
+}
+
+/// What went wrong, for the operator's log and for no one else.
+#[derive(Debug)]
+pub struct Cause(String);
+
+impl Cause {
+    /// A cause in words, which must hold no secret.
+    pub fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+
+    /// A cause from an error and the errors beneath it.
+    pub fn from_error(context: &str, error: &dyn std::error::Error) -> Self {
+        let mut words = format!("{context}: {error}");
+        let mut source = error.source();
+        while let Some(error) = source {
+            let deeper = error.to_string();
+            // Many errors repeat the text of the one beneath them.
+            if !words.contains(&deeper) {
+                words.push_str(": ");
+                words.push_str(&deeper);
+            }
+            source = error.source();
+        }
+        Self(words)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}

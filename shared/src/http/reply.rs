@@ -1,0 +1,177 @@
+//! What goes back: a status, a JSON body, and the one place that gives every error its status and text.
+
+use lambda_http::Response;
+use lambda_http::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::Error;
+use crate::error::Cause;
+
+/// What Lambda returns at most: 6 MB for the whole answer as JSON, the body a string within it.
+const MAX_LAMBDA_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
+
+/// Room for the answer's status, its headers and what a gateway adds.
+const ENVELOPE_BYTES: usize = 4 * 1024;
+
+/// After how many seconds a client may try again what the database could not answer.
+const RETRY_AFTER_SECONDS: &str = "2";
+
+/// A reply with a JSON body.
+#[derive(Debug)]
+pub struct Reply {
+    status: StatusCode,
+    header: Option<(HeaderName, &'static str)>,
+    body: String,
+}
+
+#[derive(Serialize)]
+struct Message {
+    message: &'static str,
+}
+
+#[derive(Serialize)]
+struct Detail<T> {
+    detail: T,
+}
+
+impl Reply {
+    /// The largest body a reply can have, in bytes, as a string within JSON.
+    pub const MAX_BYTES: usize = MAX_LAMBDA_RESPONSE_BYTES - ENVELOPE_BYTES;
+
+    /// 200 with this body.
+    ///
+    /// # Errors
+    /// [`Error::TaskListTooLarge`] where Lambda could not return it.
+    pub fn ok(body: &impl Serialize) -> Result<Self, Error> {
+        Self::new(StatusCode::OK, body)
+    }
+
+    /// 201 with this body.
+    ///
+    /// # Errors
+    /// As for [`Reply::ok`].
+    pub fn created(body: &impl Serialize) -> Result<Self, Error> {
+        Self::new(StatusCode::CREATED, body)
+    }
+
+    /// 200 with `{"message": …}`.
+    ///
+    /// # Errors
+    /// As for [`Reply::ok`].
+    pub fn message(message: &'static str) -> Result<Self, Error> {
+        Self::ok(&Message { message })
+    }
+
+    fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, Error> {
+        let body = serde_json::to_string(body)
+            .map_err(|error| Error::Internal(Cause::from_error("writing a reply", &error)))?;
+        if bytes_in_envelope(&body) > Self::MAX_BYTES {
+            return Err(Error::TaskListTooLarge);
+        }
+        Ok(Self {
+            status,
+            header: None,
+            body,
+        })
+    }
+
+    /// The answer to a request that cannot have what it asked for. A 5xx has a fixed text; its cause is for the log.
+    pub fn error(error: &Error) -> Self {
+        let bearer = Some((WWW_AUTHENTICATE, "Bearer"));
+        let retry = Some((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        let (status, header, detail) = match error {
+            Error::Invalid(violations) => {
+                let body = serde_json::to_string(&Detail { detail: violations });
+                return Self {
+                    status: StatusCode::UNPROCESSABLE_ENTITY,
+                    header: None,
+                    body: body.unwrap_or_default(),
+                };
+            }
+            Error::NotAuthenticated => (StatusCode::UNAUTHORIZED, bearer, "Not authenticated"),
+            Error::UnsupportedScheme => (
+                StatusCode::UNAUTHORIZED,
+                bearer,
+                "Invalid authentication credentials",
+            ),
+            Error::InvalidToken => (
+                StatusCode::UNAUTHORIZED,
+                bearer,
+                "Could not validate credentials",
+            ),
+            Error::WrongCredentials => (
+                StatusCode::UNAUTHORIZED,
+                bearer,
+                "Incorrect email or password",
+            ),
+            Error::NotYourTasks => (
+                StatusCode::FORBIDDEN,
+                None,
+                "Not authorized to access this user's tasks",
+            ),
+            Error::NotYoursToCreate => (
+                StatusCode::FORBIDDEN,
+                None,
+                "Not authorized to create tasks for this user",
+            ),
+            Error::TaskNotFound => (StatusCode::NOT_FOUND, None, "Task not found"),
+            Error::EmailTaken => (StatusCode::CONFLICT, None, "Email already registered"),
+            Error::UsernameTaken => (StatusCode::CONFLICT, None, "Username already taken"),
+            Error::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                None,
+                "Request body too large",
+            ),
+            Error::TaskListTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None, "Task list too large"),
+            Error::Unavailable(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                retry,
+                "Service temporarily unavailable",
+            ),
+            Error::Internal(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                None,
+                "Internal Server Error",
+            ),
+        };
+        let body = serde_json::to_string(&Detail { detail }).unwrap_or_default();
+        Self {
+            status,
+            header,
+            body,
+        }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+/// How long a JSON text is as a string within JSON. It holds no control characters, so that only quotes and
+/// backslashes are escaped.
+fn bytes_in_envelope(json: &str) -> usize {
+    json.len()
+        + json
+            .bytes()
+            .filter(|byte| matches!(byte, b'"' | b'\\'))
+            .count()
+}
+
+impl From<Reply> for Response<lambda_http::Body> {
+    fn from(reply: Reply) -> Self {
+        let mut response = Self::new(reply.body.into());
+        *response.status_mut() = reply.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some((name, value)) = reply.header {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

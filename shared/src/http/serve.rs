@@ -1,0 +1,99 @@
+//! What every main calls.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use lambda_http::{Response, service_fn};
+use tracing::{error, info, warn};
+
+use super::{Reply, Request};
+use crate::error::Cause;
+use crate::settings::Settings;
+use crate::{App, Error, telemetry};
+
+/// Serves one route, until Lambda ends the process: checks the settings, connects to the database while the first
+/// event is on its way, and answers each request with what `handler` makes of it.
+///
+/// A handler that fails or panics is an answer too; only bad settings and a failing runtime end the process.
+pub async fn serve<H, F>(handler: H) -> ExitCode
+where
+    H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
+    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+{
+    match start() {
+        Ok(app) => {
+            tokio::spawn(app.database.warm_up());
+            run(handler, app).await
+        }
+        Err(status) => status,
+    }
+}
+
+/// Like [`serve`], for a route that can answer without the database: it is connected to when the handler asks for it.
+pub async fn serve_lazily<H, F>(handler: H) -> ExitCode
+where
+    H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
+    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+{
+    match start() {
+        Ok(app) => run(handler, app).await,
+        Err(status) => status,
+    }
+}
+
+fn start() -> Result<&'static App, ExitCode> {
+    telemetry::init();
+    let settings = Settings::from_env().map_err(|problems| telemetry::fail(&problems))?;
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        return Err(telemetry::fail(&[
+            "This is a Lambda function, and there is no Lambda around it. Run `./dev up` to serve it here.".to_owned(),
+        ]));
+    }
+    telemetry::log_database(&settings.database);
+    // It lives as long as the process.
+    Ok(Box::leak(Box::new(App::new(settings))))
+}
+
+async fn run<H, F>(handler: H, app: &'static App) -> ExitCode
+where
+    H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
+    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+{
+    let answer = move |request: lambda_http::Request| async move {
+        let started = Instant::now();
+        let reply = AssertUnwindSafe(handler(request.into(), app))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                // The panic itself is in the log already.
+                Err(Error::Internal(Cause::new("the handler panicked")))
+            });
+        let reply = reply.unwrap_or_else(|error| {
+            log_cause(&error);
+            Reply::error(&error)
+        });
+        info!(
+            status = reply.status().as_u16(),
+            milliseconds = started.elapsed().as_millis(),
+            "answered"
+        );
+        Ok::<_, Infallible>(Response::from(reply))
+    };
+    match lambda_http::run_concurrent(service_fn(answer)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => telemetry::fail(&[format!("the Lambda runtime failed: {error}")]),
+    }
+}
+
+/// An answer that only the operator can do something about says why in the log, and there alone.
+fn log_cause(error: &Error) {
+    match error {
+        Error::Internal(cause) => error!(%cause, "internal error"),
+        Error::Unavailable(cause) => error!(%cause, "service unavailable"),
+        Error::TaskListTooLarge => warn!("a list is too large for Lambda to return"),
+        _ => {}
+    }
+}

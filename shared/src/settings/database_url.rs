@@ -1,0 +1,563 @@
+//! `DATABASE_URL`: what is accepted, and a sentence for everything that is not.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use secrecy::{ExposeSecret, SecretSlice};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
+
+use super::Problems;
+
+const EXAMPLE: &str =
+    "postgresql://role:password@ep-name-123456-pooler.region.aws.neon.tech/dbname?sslmode=require";
+
+/// Domains that Neon's hosts lie under.
+const NEON_DOMAINS: [&str; 2] = [".neon.tech", ".neon.build"];
+
+/// What ends the first label of a host behind Neon's pooler.
+const POOLER_SUFFIX: &str = "-pooler";
+
+/// Where the database is and who asks for it; a connection string that has been checked.
+///
+/// Its `Debug` form holds no password.
+#[derive(Debug)]
+pub struct DatabaseUrl {
+    host: String,
+    port: u16,
+    role: String,
+    password: SecretSlice<u8>,
+    database: String,
+    application_name: Option<String>,
+    options: Option<String>,
+    channel_binding: ChannelBinding,
+    negotiation: SslNegotiation,
+    set_aside: Vec<String>,
+}
+
+/// Whether a connection goes through Neon's pooler or straight to the compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Through `PgBouncer` in transaction mode.
+    Pooled,
+    /// To the compute, or to a local server.
+    Direct,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Pooled => "pooled",
+            Self::Direct => "direct",
+        })
+    }
+}
+
+impl DatabaseUrl {
+    /// Checks the connection string that stands in the environment variable `variable`.
+    ///
+    /// `local_allowed` lets it name a loopback host, as `ALLOW_LOCAL_DATABASE=true` does.
+    ///
+    /// # Errors
+    /// Every problem found, each as a sentence that says what to do. None of them quotes the string but for its
+    /// scheme, its host and the names of its parameters, since any other part may be a secret.
+    pub fn parse(variable: &str, text: &str, local_allowed: bool) -> Result<Self, Problems> {
+        let text = text.trim();
+        let rest = check_scheme(variable, text).map_err(|problem| vec![problem])?;
+        // A second @ means that one of a secret was not encoded, and that any part may hold a piece of it.
+        if rest.matches('@').count() > 1 {
+            return Err(vec![format!(
+                "{variable} cannot be read: an @ in the role or in the password has to be written as %40, and likewise \
+                 : as %3A, / as %2F, ? as %3F and % as %25."
+            )]);
+        }
+        let (location, query) = match rest
+            .find('@')
+            .map_or_else(|| rest.find('?'), |at| find_from(rest, at, '?'))
+        {
+            Some(mark) => (&rest[..mark], &rest[mark + 1..]),
+            None => (rest, ""),
+        };
+
+        let mut problems = Problems::new();
+        let parameters = Parameters::read(variable, query, &mut problems);
+        let config = format!("postgresql://{location}?{}", parameters.kept)
+            .parse::<tokio_postgres::Config>();
+        let Ok(config) = config else {
+            problems.push(format!(
+                "{variable} cannot be read: the port has to be a number, and special characters in the role and in \
+                 the password have to be percent-encoded. It should look like {EXAMPLE}"
+            ));
+            return Err(problems);
+        };
+
+        let host = check_host(
+            variable,
+            &config,
+            rest.contains('@'),
+            local_allowed,
+            &mut problems,
+        );
+        let mut required = |value: Option<&[u8]>, what: &str| {
+            let value = value.unwrap_or_default();
+            if value.is_empty() {
+                problems.push(format!(
+                    "{variable} has no {what}. It should look like {EXAMPLE}"
+                ));
+            } else if value.contains(&0) {
+                problems.push(format!(
+                    "{variable} has a {what} with a NUL character (%00)."
+                ));
+            }
+            value.to_vec()
+        };
+        let role = required(config.get_user().map(str::as_bytes), "role (user name)");
+        let password = required(config.get_password(), "password");
+        let database = required(config.get_dbname().map(str::as_bytes), "database name");
+
+        match host {
+            Some(host) if problems.is_empty() => Ok(Self {
+                host,
+                port: config.get_ports().first().copied().unwrap_or(5432),
+                role: String::from_utf8_lossy(&role).into_owned(),
+                password: password.into(),
+                database: String::from_utf8_lossy(&database).into_owned(),
+                application_name: config.get_application_name().map(str::to_owned),
+                options: config.get_options().map(str::to_owned),
+                channel_binding: config.get_channel_binding(),
+                negotiation: config.get_ssl_negotiation(),
+                set_aside: parameters.set_aside,
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The same database without the pooler.
+    #[must_use]
+    pub fn direct(self) -> Self {
+        let host = match self.host.split_once('.') {
+            Some((label, domain)) => format!(
+                "{}.{domain}",
+                label.strip_suffix(POOLER_SUFFIX).unwrap_or(label)
+            ),
+            None => self.host,
+        };
+        Self { host, ..self }
+    }
+
+    /// Whether the host is Neon's pooler.
+    pub fn route(&self) -> Route {
+        match self.host.split('.').next() {
+            Some(label) if label.ends_with(POOLER_SUFFIX) => Route::Pooled,
+            _ => Route::Direct,
+        }
+    }
+
+    /// The server's host name, which its certificate must bear.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The role (user) that connects.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
+    /// The database's name.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// How TLS begins: after a question in clear text, as PostgreSQL always could, or at once.
+    pub fn negotiation(&self) -> SslNegotiation {
+        self.negotiation
+    }
+
+    /// Names of parameters that are meant for other drivers and have no meaning here.
+    pub fn set_aside(&self) -> &[String] {
+        &self.set_aside
+    }
+
+    /// The driver's configuration. TLS is always required.
+    pub(crate) fn driver_config(&self) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .user(&self.role)
+            .password(self.password.expose_secret())
+            .dbname(&self.database)
+            .application_name(
+                self.application_name
+                    .as_deref()
+                    .unwrap_or(env!("CARGO_PKG_NAME")),
+            )
+            .ssl_mode(SslMode::Require)
+            .ssl_negotiation(self.negotiation)
+            .channel_binding(self.channel_binding);
+        if let Some(options) = &self.options {
+            config.options(options);
+        }
+        config
+    }
+}
+
+fn find_from(text: &str, start: usize, wanted: char) -> Option<usize> {
+    text[start..].find(wanted).map(|offset| start + offset)
+}
+
+/// What stands after `postgresql://`.
+fn check_scheme<'a>(variable: &str, text: &'a str) -> Result<&'a str, String> {
+    let write = format!("Write the connection string that the Neon console shows: {EXAMPLE}");
+    if text.is_empty() {
+        return Err(format!("{variable} is missing. {write}"));
+    }
+    if text.starts_with(['"', '\'']) || text.starts_with("psql ") {
+        return Err(format!(
+            "{variable} holds quotes or a command around the connection string. {write}"
+        ));
+    }
+    let scheme = text
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    match scheme.as_str() {
+        "postgresql" | "postgres" => match text[scheme.len()..].strip_prefix("://") {
+            Some(rest) => Ok(rest),
+            None => Err(format!(
+                "{variable} lacks the two slashes after {scheme}:. {write}"
+            )),
+        },
+        "sqlite" | "sqlite3" => Err(format!(
+            "{variable} names an SQLite file, and Neon PostgreSQL is the only store. {write}"
+        )),
+        "mysql" | "mariadb" => Err(format!(
+            "{variable} names a MySQL database, and Neon PostgreSQL is the only store. {write}"
+        )),
+        "file" => Err(format!(
+            "{variable} names a file, and Neon PostgreSQL is the only store. {write}"
+        )),
+        _ if scheme.starts_with("sqlite+") => Err(format!(
+            "{variable} names an SQLite file, and Neon PostgreSQL is the only store. {write}"
+        )),
+        _ if scheme.starts_with("postgres") && scheme.contains('+') => Err(format!(
+            "{variable} names another language's driver in its scheme; write postgresql:// instead."
+        )),
+        _ => Err(format!(
+            "{variable} is not a PostgreSQL connection string. {write}"
+        )),
+    }
+}
+
+/// The parameters after the question mark.
+struct Parameters {
+    /// Those that the driver understands, as they came.
+    kept: String,
+    /// The names of the others.
+    set_aside: Vec<String>,
+}
+
+impl Parameters {
+    fn read(variable: &str, query: &str, problems: &mut Problems) -> Self {
+        let mut kept = Vec::new();
+        let mut set_aside = Vec::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            match name {
+                "sslmode" => match value {
+                    // The chain and the host name are always verified; the driver knows no stricter word.
+                    "require" | "verify-ca" | "verify-full" => {}
+                    _ => problems.push(format!(
+                        "{variable} asks for an sslmode that does not enforce TLS or does not exist. Write \
+                         sslmode=require (verify-ca and verify-full mean the same here: the certificate and the host \
+                         name are always verified)."
+                    )),
+                },
+                "channel_binding" if !["disable", "prefer", "require"].contains(&value) => problems.push(format!(
+                    "{variable} has an unknown channel_binding. Write channel_binding=require, prefer or disable."
+                )),
+                "sslnegotiation" if !["postgres", "direct"].contains(&value) => problems.push(format!(
+                    "{variable} has an unknown sslnegotiation. Write sslnegotiation=postgres or direct."
+                )),
+                "application_name" | "channel_binding" | "options" | "sslnegotiation" => kept.push(parameter),
+                _ => set_aside.push(name.to_owned()),
+            }
+        }
+        Self {
+            kept: kept.join("&"),
+            set_aside,
+        }
+    }
+}
+
+fn check_host(
+    variable: &str,
+    config: &tokio_postgres::Config,
+    has_credentials: bool,
+    local_allowed: bool,
+    problems: &mut Problems,
+) -> Option<String> {
+    let host = match config.get_hosts() {
+        [Host::Tcp(host)] if !host.is_empty() => host.to_ascii_lowercase(),
+        [] | [Host::Tcp(_)] => {
+            problems.push(format!(
+                "{variable} has no host. It should look like {EXAMPLE}"
+            ));
+            return None;
+        }
+        _ => {
+            problems
+                .push(format!("{variable} has to name exactly one host, by its name. It should look like {EXAMPLE}"));
+            return None;
+        }
+    };
+    if is_neon(&host) || (is_loopback(&host) && local_allowed) {
+        return Some(host);
+    }
+    // Without credentials, what looks like a host may be one of them.
+    let named = if has_credentials {
+        format!("{variable} names the host {host}")
+    } else {
+        format!("{variable} names a host")
+    };
+    problems.push(if is_loopback(&host) {
+        format!(
+            "{named}, a local one. Write the connection string of your Neon project, or, for development alone, set \
+             ALLOW_LOCAL_DATABASE=true."
+        )
+    } else {
+        format!(
+            "{named}, which is not one of Neon's. Neon is the only store: the host has to lie under neon.tech or \
+             neon.build, as in {EXAMPLE}"
+        )
+    });
+    None
+}
+
+fn is_neon(host: &str) -> bool {
+    NEON_DOMAINS.iter().any(|domain| {
+        host.strip_suffix(domain).is_some_and(|labels| {
+            labels.split('.').all(|label| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            })
+        })
+    })
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEON: &str =
+        "postgresql://owner:s3cret-word@ep-cool-1-pooler.eu-central-1.aws.neon.tech/todo";
+
+    fn parse(text: &str) -> Result<DatabaseUrl, Problems> {
+        DatabaseUrl::parse("DATABASE_URL", text, false)
+    }
+
+    fn problems(text: &str) -> Problems {
+        let problems = parse(text).expect_err("should be refused");
+        for problem in &problems {
+            assert!(!problem.contains("s3cret"), "a secret in: {problem}");
+            assert!(
+                problem.ends_with(['.', 'e', ')']),
+                "not a sentence: {problem}"
+            );
+        }
+        problems
+    }
+
+    #[track_caller]
+    fn refused(text: &str, because: &str) {
+        let problems = problems(text);
+        assert!(
+            problems.iter().any(|problem| problem.contains(because)),
+            "{because:?} is not in {problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_neon_url_is_accepted_with_and_without_its_parameters() {
+        for query in [
+            "",
+            "?",
+            "?sslmode=require",
+            "?sslmode=verify-ca",
+            "?sslmode=verify-full&channel_binding=require",
+            "?sslnegotiation=direct",
+            "?options=endpoint%3Dep-cool-1&application_name=todo",
+        ] {
+            let url = parse(&format!("{NEON}{query}"))
+                .unwrap_or_else(|problems| panic!("{query}: {problems:?}"));
+            assert_eq!(
+                (url.host(), url.role(), url.database(), url.route()),
+                (
+                    "ep-cool-1-pooler.eu-central-1.aws.neon.tech",
+                    "owner",
+                    "todo",
+                    Route::Pooled
+                )
+            );
+            assert_eq!(
+                url.driver_config().get_password(),
+                Some("s3cret-word".as_bytes())
+            );
+            assert_eq!(url.driver_config().get_ssl_mode(), SslMode::Require);
+        }
+        assert!(parse("postgres://a:b@ep-1.neon.build:6543/d").is_ok_and(|url| url.port == 6543));
+        assert!(
+            parse(" postgresql://a:b@EP-1.Neon.Tech/d\n")
+                .is_ok_and(|url| url.host() == "ep-1.neon.tech")
+        );
+    }
+
+    #[test]
+    fn parameters_reach_the_driver() {
+        let url = parse(&format!(
+            "{NEON}?sslnegotiation=direct&channel_binding=require&options=endpoint%3Dep-cool-1"
+        ));
+        let config = url.expect("a good URL").driver_config();
+        assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Direct);
+        assert_eq!(config.get_channel_binding(), ChannelBinding::Require);
+        assert_eq!(config.get_options(), Some("endpoint=ep-cool-1"));
+        let config = parse(NEON).expect("a good URL").driver_config();
+        assert_eq!(config.get_channel_binding(), ChannelBinding::Prefer);
+    }
+
+    #[test]
+    fn parameters_of_other_drivers_are_set_aside_by_name() {
+        let url = parse(&format!(
+            "{NEON}?pgbouncer=true&connection_limit=1&schema=public&sslrootcert=/x&host=evil.com"
+        ));
+        assert_eq!(
+            url.expect("a good URL").set_aside(),
+            [
+                "pgbouncer",
+                "connection_limit",
+                "schema",
+                "sslrootcert",
+                "host"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_direct_host_lacks_the_pooler() {
+        let direct = parse(NEON).expect("a good URL").direct();
+        assert_eq!(
+            (direct.host(), direct.route()),
+            ("ep-cool-1.eu-central-1.aws.neon.tech", Route::Direct)
+        );
+        let direct = parse("postgres://a:b@ep-1.neon.tech/d")
+            .expect("a good URL")
+            .direct();
+        assert_eq!(direct.host(), "ep-1.neon.tech");
+    }
+
+    #[test]
+    fn another_store_is_refused_by_name() {
+        refused("", "is missing");
+        refused("sqlite:///./todo.db", "SQLite");
+        refused("sqlite+aiosqlite:///s3cret.db", "SQLite");
+        refused("mysql://u:s3cret@db.neon.tech/d", "MySQL");
+        refused("file:/tmp/s3cret.db", "names a file");
+        refused("todo.db", "not a PostgreSQL connection string");
+        refused(
+            "postgresql+asyncpg://u:s3cret@ep-1.neon.tech/d",
+            "postgresql:// instead",
+        );
+        refused("'postgresql://u:s3cret@ep-1.neon.tech/d'", "quotes");
+        refused("psql 'postgresql://u:s3cret@ep-1.neon.tech/d'", "quotes");
+        refused("postgresql:u:s3cret@ep-1.neon.tech/d", "two slashes");
+    }
+
+    #[test]
+    fn a_host_that_is_not_neons_is_refused() {
+        for host in [
+            "db.example.com",
+            "evilneon.tech",
+            "ep-1.neon.tech.evil.com",
+            "neon.tech",
+            ".neon.tech",
+            "ep..neon.tech",
+            "10.0.0.1",
+            "ep-1.neon.tech,evil.com",
+        ] {
+            assert_eq!(
+                problems(&format!("postgresql://u:s3cret@{host}/d")).len(),
+                1,
+                "{host}"
+            );
+        }
+        refused("postgresql://u:s3cret@localhost/d", "ALLOW_LOCAL_DATABASE");
+        refused("postgresql:///d?host=/tmp", "no host");
+    }
+
+    #[test]
+    fn a_loopback_host_is_accepted_where_it_is_allowed() {
+        for host in ["localhost:55432", "127.0.0.1", "127.1.2.3", "[::1]:5432"] {
+            let url =
+                DatabaseUrl::parse("DATABASE_URL", &format!("postgresql://u:p@{host}/d"), true);
+            assert_eq!(
+                url.unwrap_or_else(|problems| panic!("{host}: {problems:?}"))
+                    .route(),
+                Route::Direct
+            );
+        }
+        assert!(
+            DatabaseUrl::parse("DATABASE_URL", "postgresql://u:p@192.168.0.1/d", true).is_err()
+        );
+    }
+
+    #[test]
+    fn weak_tls_is_refused() {
+        for mode in ["disable", "allow", "prefer", "", "nonsense"] {
+            refused(&format!("{NEON}?sslmode={mode}"), "sslmode=require");
+        }
+        refused(&format!("{NEON}?channel_binding=maybe"), "channel_binding");
+        refused(&format!("{NEON}?sslnegotiation=maybe"), "sslnegotiation");
+    }
+
+    #[test]
+    fn everything_missing_is_named_at_once() {
+        let problems = problems("postgresql://@db.example.com?sslmode=disable");
+        for what in [
+            "sslmode",
+            "db.example.com",
+            "role",
+            "password",
+            "database name",
+        ] {
+            assert!(
+                problems.iter().any(|problem| problem.contains(what)),
+                "{what} is not in {problems:?}"
+            );
+        }
+        assert_eq!(problems.len(), 5);
+    }
+
+    #[test]
+    fn a_secret_that_was_not_encoded_is_not_repeated() {
+        refused("postgresql://u:s3cr@s3cret@ep-1.neon.tech/d", "%40");
+        refused("postgresql://u:x@s3cret/y@ep-1.neon.tech/d", "%40");
+        refused("postgresql://u:x@s3cret?y@ep-1.neon.tech/d", "%40");
+        refused("postgresql://u:s3cret", "cannot be read");
+        refused("postgresql://s3cret/d", "names a host,");
+        refused("postgresql://u:s3cret%00@ep-1.neon.tech/d", "NUL");
+    }
+
+    #[test]
+    fn the_debug_form_holds_no_password() {
+        assert!(!format!("{:?}", parse(NEON)).contains("s3cret"));
+    }
+}

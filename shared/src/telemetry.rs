@@ -1,0 +1,82 @@
+//! The log: one line of JSON for each event, or readable text on a terminal.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::panic::PanicHookInfo;
+use std::process::ExitCode;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::settings::DatabaseUrl;
+
+/// Sets up the log of this process. `AWS_LAMBDA_LOG_LEVEL` or `RUST_LOG` names the lowest level of our own lines,
+/// `info` by default; of other crates only warnings are shown, since their lower levels print what they are given.
+pub fn init() {
+    let level = ["AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok()?.parse::<LevelFilter>().ok())
+        .unwrap_or(LevelFilter::INFO);
+    let ours = Targets::new()
+        .with_default(LevelFilter::WARN.min(level))
+        .with_target(env!("CARGO_PKG_NAME"), level)
+        // The span that bears the request's id.
+        .with_target("lambda_runtime::layers", LevelFilter::INFO.min(level));
+
+    let lines = tracing_subscriber::fmt::layer();
+    let as_text = std::io::stdout().is_terminal();
+    let lines = if as_text {
+        lines.boxed()
+    } else {
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .boxed()
+    };
+    // A second call, as tests make, changes nothing.
+    let _ =
+        tracing::subscriber::set_global_default(Registry::default().with(lines.with_filter(ours)));
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    error!(
+        location,
+        "panic: {}",
+        panic.payload_as_str().unwrap_or("no message")
+    );
+}
+
+/// Says on stderr why the process ends, a line for each problem, and gives the status it ends with.
+pub fn fail(problems: &[String]) -> ExitCode {
+    for problem in problems {
+        // Plain lines, readable by whoever started it.
+        let _ = writeln!(std::io::stderr(), "error: {problem}");
+    }
+    ExitCode::FAILURE
+}
+
+/// Says which database this process works on.
+pub fn log_database(url: &DatabaseUrl) {
+    if !url.set_aside().is_empty() {
+        warn!(
+            parameters = url.set_aside().join(" "),
+            "parameters of DATABASE_URL without a meaning here"
+        );
+    }
+    info!(
+        host = url.host(),
+        database = url.database(),
+        role = url.role(),
+        route = %url.route(),
+        tls = "required, chain and host name verified",
+        "starting"
+    );
+}

@@ -1,0 +1,293 @@
+//! Users: what they are, the rules for registering and logging in, and their SQL.
+
+use email_address::{EmailAddress, Options};
+use jiff::civil::DateTime;
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::Error;
+use crate::auth::password::{self, Verdict};
+use crate::auth::session::{Rehash, with_caller};
+use crate::auth::{Caller, IssuedToken};
+use crate::database::{self, Database};
+use crate::error::Cause;
+use crate::timestamp;
+use crate::validation::{Body, Broken, Fields, any_text, text};
+
+/// A user, as they see themselves.
+#[derive(Debug, Serialize)]
+pub struct User {
+    username: String,
+    email: String,
+    id: i32,
+    #[serde(serialize_with = "timestamp::serialize")]
+    created_at: DateTime,
+    #[serde(serialize_with = "timestamp::serialize")]
+    updated_at: DateTime,
+}
+
+/// The columns of a [`User`], in the order in which [`User::from_row`] reads them.
+macro_rules! user_columns {
+    () => {
+        " account.username, account.email, account.id, account.created_at, account.updated_at "
+    };
+}
+
+impl User {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            username: row.get(0),
+            email: row.get(1),
+            id: row.get(2),
+            created_at: row.get(3),
+            updated_at: row.get(4),
+        }
+    }
+}
+
+/// Someone who wants an account.
+#[derive(Debug)]
+pub struct NewUser {
+    /// What they want to be called.
+    pub username: String,
+    /// Their email address, as they write it.
+    pub email: String,
+    /// Their password.
+    pub password: SecretString,
+}
+
+impl NewUser {
+    /// Reads a registration from a body.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every rule that is broken.
+    pub fn read(body: &Body) -> Result<Self, Error> {
+        let mut fields = Fields::of(body)?;
+        let user = Self {
+            username: fields.required("username", username),
+            email: fields.required("email", email),
+            password: fields.required("password", text(8, 128)).into(),
+        };
+        fields.finish(user)
+    }
+}
+
+fn username(value: &RawValue) -> Result<String, Broken> {
+    let name = text(3, 30)(value)?;
+    if name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    {
+        Ok(name)
+    } else {
+        Err(Broken::value_error(
+            "a username may hold the letters a to z, digits, _ and - alone",
+        ))
+    }
+}
+
+fn email(value: &RawValue) -> Result<String, Broken> {
+    let email = text(0, 255)(value)?;
+    let options = Options::default()
+        .with_required_tld()
+        .without_display_text()
+        .without_domain_literal();
+    match EmailAddress::parse_with_options(&email, options) {
+        Ok(_) => Ok(email),
+        Err(_) => Err(Broken::value_error("not a valid email address")),
+    }
+}
+
+/// Someone who says they have an account. Older accounts may have what no new one could, so any text will do.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The account's email address.
+    pub email: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
+impl Credentials {
+    /// Reads a login from a body.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every rule that is broken.
+    pub fn read(body: &Body) -> Result<Self, Error> {
+        let mut fields = Fields::of(body)?;
+        let credentials = Self {
+            email: fields.required("email", any_text),
+            password: fields.required("password", any_text).into(),
+        };
+        fields.finish(credentials)
+    }
+}
+
+const ME: &str = with_caller!(
+    "SELECT",
+    user_columns!(),
+    "FROM caller JOIN \"user\" AS account ON account.id = caller.user_id"
+);
+
+/// The caller.
+///
+/// # Errors
+/// [`Error::InvalidToken`] where the session does not live.
+pub async fn me(database: &Database, caller: &Caller) -> Result<User, Error> {
+    let parameters: &database::Parameters<'_> =
+        &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)];
+    database
+        .row(ME, parameters, User::from_row)
+        .await?
+        .ok_or(Error::InvalidToken)
+}
+
+/// What a login needs to know of an account.
+#[derive(Debug)]
+pub struct Account {
+    /// The user's id.
+    pub id: i32,
+    /// Their name.
+    pub username: String,
+    /// Their email address, as the account spells it.
+    pub email: String,
+    hashed_password: String,
+}
+
+impl Account {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            id: row.get(0),
+            username: row.get(1),
+            email: row.get(2),
+            hashed_password: row.get(3),
+        }
+    }
+}
+
+// The exact spelling comes first. Another spelling finds the account that has the address as its key, unless an
+// adopted account has the same address in another case: then only the two exact spellings are known.
+const FIND: &str = "
+    SELECT account.id, account.username, account.email, account.hashed_password
+    FROM \"user\" AS account
+    WHERE account.email = $1
+       OR (account.email_key = lower($1)
+           AND NOT EXISTS (SELECT FROM \"user\" AS twin WHERE twin.email_key IS NULL AND lower(twin.email) = lower($1)))
+    ORDER BY account.email = $1 DESC
+    LIMIT 1";
+
+/// The account that these credentials open, and a new hash of its password where the stored one was made by older
+/// rules. An unknown address costs the same work as a wrong password.
+///
+/// # Errors
+/// [`Error::WrongCredentials`].
+pub async fn authenticate(
+    database: &Database,
+    credentials: Credentials,
+) -> Result<(Account, Option<Rehash>), Error> {
+    let account = database
+        .row(FIND, &[(&credentials.email, Type::TEXT)], Account::from_row)
+        .await?;
+    let stored = account
+        .as_ref()
+        .map(|account| account.hashed_password.clone());
+    match (
+        account,
+        password::verify(credentials.password, stored).await?,
+    ) {
+        (Some(account), Verdict::Right) => Ok((account, None)),
+        (Some(account), Verdict::Outdated(rehash)) => Ok((account, Some(rehash))),
+        (None, _) | (_, Verdict::Wrong) => Err(Error::WrongCredentials),
+    }
+}
+
+const NEXT_ID: &str = "SELECT nextval(pg_get_serial_sequence('\"user\"', 'id'))::integer";
+
+/// Takes the next user id: a token holds its user's id, and the session is opened in the statement that creates the
+/// user, so the id has to be known before.
+///
+/// # Errors
+/// Those of the database.
+pub async fn next_id(database: &Database) -> Result<i32, Error> {
+    Ok(database.only_row(NEXT_ID, &[], |row| row.get(0)).await?)
+}
+
+// Where a name or an address is taken, `created` holds no row, and what was taken stands beside it. Both are then
+// looked up, since the database names but one of the two constraints.
+const REGISTER: &str = concat!(
+    "WITH created AS (
+        INSERT INTO \"user\" (id, username, email, hashed_password)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING
+        RETURNING id, username, email, created_at, updated_at
+    ), opened AS (
+        INSERT INTO session (user_id, token_jti, token, expires_at)
+        SELECT created.id, $5, $6, to_timestamp($7::bigint) AT TIME ZONE 'utc'
+        FROM created
+    )
+    SELECT",
+    user_columns!(),
+    ", account.id IS NULL AND EXISTS (
+           SELECT FROM \"user\" AS other WHERE other.email = $3 OR other.email_key = lower($3)
+       ),
+       account.id IS NULL AND EXISTS (SELECT FROM \"user\" AS other WHERE other.username = $2)
+    FROM (SELECT) AS one LEFT JOIN created AS account ON true"
+);
+
+enum Registration {
+    Done(User),
+    EmailTaken,
+    UsernameTaken,
+    /// By someone who took them while the statement ran, and whom it therefore did not see.
+    TakenJustNow,
+}
+
+impl Registration {
+    fn from_row(row: &Row) -> Self {
+        match (row.get::<_, Option<i32>>(2), row.get(5), row.get(6)) {
+            (Some(_), ..) => Self::Done(User::from_row(row)),
+            (None, true, _) => Self::EmailTaken,
+            (None, false, true) => Self::UsernameTaken,
+            (None, false, false) => Self::TakenJustNow,
+        }
+    }
+}
+
+/// Creates a user and their first session, both or neither.
+///
+/// # Errors
+/// [`Error::EmailTaken`], also where the name is taken too; [`Error::UsernameTaken`].
+pub async fn register(
+    database: &Database,
+    id: i32,
+    user: &NewUser,
+    hashed_password: &str,
+    token: &IssuedToken,
+) -> Result<User, Error> {
+    let parameters: &database::Parameters<'_> = &[
+        (&id, Type::INT4),
+        (&user.username, Type::TEXT),
+        (&user.email, Type::TEXT),
+        (&hashed_password, Type::TEXT),
+        (&token.jti, Type::TEXT),
+        (&token.fingerprint, Type::TEXT),
+        (&token.expires_at, Type::INT8),
+    ];
+    // The second look sees who was there first.
+    for _ in 0..2 {
+        match database
+            .only_row(REGISTER, parameters, Registration::from_row)
+            .await?
+        {
+            Registration::Done(user) => return Ok(user),
+            Registration::EmailTaken => return Err(Error::EmailTaken),
+            Registration::UsernameTaken => return Err(Error::UsernameTaken),
+            Registration::TakenJustNow => {}
+        }
+    }
+    Err(Error::Internal(Cause::new(
+        "an account can be neither created nor found; is the sequence of its ids behind?",
+    )))
+}

@@ -1,0 +1,198 @@
+//! A client of the API.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use crate::unique;
+
+/// The password of every user that the tests register.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// The API under test.
+pub struct Api {
+    base_url: String,
+    client: reqwest::Client,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body, as it came.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Sees that the status is this one, and gives the body.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.headers["content-type"], "application/json");
+        assert_eq!(self.headers["cache-control"], "no-store");
+        assert_eq!(self.headers["x-content-type-options"], "nosniff");
+        self.json()
+    }
+
+    /// Sees that the request was refused with this status and `detail`.
+    #[track_caller]
+    pub fn refused(&self, status: u16, detail: &str) {
+        assert_eq!(self.expect(status), json!({ "detail": detail }));
+        if status == 401 {
+            assert_eq!(self.headers["www-authenticate"], "Bearer");
+        }
+    }
+
+    /// Sees that the request breaks these rules: for each its type and the name of the field.
+    #[track_caller]
+    pub fn invalid(&self, rules: &[(&str, &str)]) {
+        let body = self.expect(422);
+        let found: Vec<_> = body["detail"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(rule)
+            .collect();
+        assert_eq!(found, rules, "{body}");
+    }
+}
+
+fn rule(violation: &Value) -> (&str, &str) {
+    let field = violation["loc"]
+        .as_array()
+        .and_then(|loc| loc.last())
+        .and_then(Value::as_str);
+    (
+        violation["type"].as_str().unwrap_or_default(),
+        field.unwrap_or_default(),
+    )
+}
+
+/// A user whom a test has registered.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Their id.
+    pub id: i64,
+    /// Their name.
+    pub username: String,
+    /// Their email address.
+    pub email: String,
+    /// The token of their first session.
+    pub token: String,
+}
+
+impl User {
+    /// The path of their tasks.
+    pub fn tasks(&self) -> String {
+        format!("/api/{}/tasks", self.id)
+    }
+
+    /// The path of one of their tasks.
+    pub fn task(&self, id: impl std::fmt::Display) -> String {
+        format!("/api/{}/tasks/{id}", self.id)
+    }
+}
+
+impl Api {
+    /// The API at `BASE_URL`.
+    pub fn from_env() -> Self {
+        let base_url = std::env::var("BASE_URL").expect("BASE_URL is not set; run `./dev test`");
+        // A cold function of a debug build takes its time.
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_mins(1))
+            .build()
+            .expect("a client");
+        Self {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            client,
+        }
+    }
+
+    /// A request without a token.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        self.client
+            .request(method, format!("{}{path}", self.base_url))
+    }
+
+    /// Sends a request.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        Answer {
+            status,
+            headers,
+            text: response.text().await.expect("a body"),
+        }
+    }
+
+    /// Sends a JSON body without a token.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request("POST", path).json(body)).await
+    }
+
+    /// Sends a request as a user, with a JSON body where there is one.
+    pub async fn call(
+        &self,
+        user: &User,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let request = self.request(method, path).bearer_auth(&user.token);
+        self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    /// Registers a user whom no other test knows.
+    pub async fn register(&self) -> User {
+        let username = format!("u-{}", unique());
+        let email = format!("{username}@example.com");
+        let body = json!({"username": username, "email": email, "password": PASSWORD});
+        let answer = self.post("/api/auth/register", &body).await.expect(201);
+        User {
+            id: answer["id"].as_i64().expect("an id"),
+            username,
+            email,
+            token: answer["access_token"].as_str().expect("a token").to_owned(),
+        }
+    }
+
+    /// Logs a user in once more.
+    pub async fn log_in(&self, user: &User) -> User {
+        let answer = self
+            .post(
+                "/api/auth/login",
+                &json!({"email": user.email, "password": PASSWORD}),
+            )
+            .await;
+        let token = answer.expect(200)["access_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned();
+        User {
+            token,
+            ..user.clone()
+        }
+    }
+
+    /// Creates a task.
+    pub async fn create(&self, user: &User, task: &Value) -> Value {
+        self.call(user, "POST", &user.tasks(), Some(task))
+            .await
+            .expect(201)
+    }
+}

@@ -1,0 +1,437 @@
+//! A single function under a Lambda runtime: the real binary, fed by an HTTP server that speaks the Lambda Runtime API
+//! to it, as Lambda itself does.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode};
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long anything that a function does may take before its test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The path of a function's binary.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this test's path");
+    let path = test
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>")
+        .join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built; run `./dev test`",
+        path.display()
+    );
+    path
+}
+
+/// What the process of a function is given: the settings that the tests run with, to be changed by a test.
+#[derive(Clone, Debug)]
+pub struct Environment(HashMap<String, String>);
+
+impl Default for Environment {
+    fn default() -> Self {
+        let names = [
+            "DATABASE_URL",
+            "SECRET_KEY",
+            "SSL_CERT_FILE",
+            "ALLOW_LOCAL_DATABASE",
+        ];
+        Self(
+            names
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+                .collect(),
+        )
+    }
+}
+
+impl Environment {
+    /// Sets a variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Takes a variable out.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .envs(&self.0)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status; `None` where a signal ended it.
+    pub status: Option<i32>,
+    /// All that it printed.
+    pub output: String,
+}
+
+/// Runs a binary to its end, outside of Lambda.
+pub async fn run(name: &str, arguments: &[&str], environment: &Environment) -> Ended {
+    let mut command = environment.command(binary(name));
+    let output = timeout(PATIENCE, command.args(arguments).output())
+        .await
+        .expect("an end")
+        .expect("a process");
+    Ended {
+        status: output.status.code(),
+        output: [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat(),
+    }
+}
+
+type Answers = HashMap<String, oneshot::Sender<Result<Value, Value>>>;
+
+/// The Runtime API's side of one function.
+struct Runtime {
+    events: Mutex<mpsc::Receiver<(String, Value)>>,
+    answers: Mutex<Answers>,
+    /// How often the function asked for an event.
+    asked: mpsc::UnboundedSender<()>,
+}
+
+/// A running function.
+pub struct Function {
+    process: Child,
+    runtime: Arc<Runtime>,
+    events: mpsc::Sender<(String, Value)>,
+    asked: mpsc::UnboundedReceiver<()>,
+    server: JoinHandle<()>,
+    count: std::sync::atomic::AtomicU64,
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Function {
+    /// Starts a function.
+    pub async fn start(name: &str, environment: &Environment) -> Self {
+        Self::start_under(&[], name, environment).await
+    }
+
+    /// Starts a function under another program, such as a tracer.
+    pub async fn start_under(program: &[&str], name: &str, environment: &Environment) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (events, receiver) = mpsc::channel(100);
+        let (asked_sender, asked) = mpsc::unbounded_channel();
+        let runtime = Arc::new(Runtime {
+            events: Mutex::new(receiver),
+            answers: Mutex::default(),
+            asked: asked_sender,
+        });
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(failure))
+            .layer(axum::extract::DefaultBodyLimit::max(16 * 1024 * 1024))
+            .with_state(runtime.clone());
+        let server =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") });
+
+        let environment = environment
+            .clone()
+            .with("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .with("AWS_LAMBDA_FUNCTION_NAME", name)
+            .with("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .with("AWS_LAMBDA_FUNCTION_VERSION", "1");
+        let mut words: Vec<_> = program.iter().map(std::convert::Into::into).collect();
+        words.push(binary(name));
+        let mut command = environment.command(&words[0]);
+        let process = command
+            .args(&words[1..])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        Self {
+            process,
+            runtime,
+            events,
+            asked,
+            server,
+            count: 0.into(),
+        }
+    }
+
+    /// Waits until the function has asked for its first event.
+    pub async fn ready(&mut self) {
+        timeout(PATIENCE, self.asked.recv())
+            .await
+            .expect("the function does not ask for an event")
+            .expect("a runtime");
+    }
+
+    /// Gives the function an event and waits for what it makes of it.
+    ///
+    /// # Errors
+    /// What the function reports as its own failure.
+    pub async fn invoke(&self, event: Value) -> Result<Value, Value> {
+        let number = self
+            .count
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = format!("00000000-0000-4000-8000-{number:012}");
+        let (sender, answer) = oneshot::channel();
+        self.runtime.answers.lock().await.insert(id.clone(), sender);
+        self.events.send((id, event)).await.expect("a runtime");
+        timeout(PATIENCE, answer)
+            .await
+            .expect("the function does not answer")
+            .expect("an answer")
+    }
+
+    /// Sends an HTTP request as API Gateway would, and gives the status, the headers and the body of the answer.
+    pub async fn http(&self, request: &HttpEvent) -> HttpAnswer {
+        let answer = self.invoke(request.to_event()).await.expect("an answer");
+        let body = answer["body"].as_str().expect("a body");
+        HttpAnswer {
+            status: answer["statusCode"].as_u64().expect("a status"),
+            headers: answer["headers"].clone(),
+            body: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")),
+        }
+    }
+
+    /// The id of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id().expect("a process")
+    }
+
+    /// Ends the process and gives all that it printed.
+    pub async fn stop(mut self) -> String {
+        self.process.start_kill().expect("a process");
+        self.output().await
+    }
+
+    async fn output(&mut self) -> String {
+        let mut output = Vec::new();
+        let mut stdout = self.process.stdout.take().expect("stdout");
+        let mut stderr = self.process.stderr.take().expect("stderr");
+        timeout(PATIENCE, async {
+            stdout.read_to_end(&mut output).await.expect("stdout");
+            stderr.read_to_end(&mut output).await.expect("stderr");
+            self.process.wait().await.expect("an end");
+        })
+        .await
+        .expect("the process does not end");
+        String::from_utf8_lossy(&output).into_owned()
+    }
+}
+
+/// What a function answered over HTTP.
+#[derive(Debug)]
+pub struct HttpAnswer {
+    /// The status.
+    pub status: u64,
+    /// The headers, by their names in lower case.
+    pub headers: Value,
+    /// The body.
+    pub body: Value,
+}
+
+async fn next(State(runtime): State<Arc<Runtime>>) -> ([(HeaderName, String); 3], String) {
+    // A test that does not wait for it does not listen.
+    let _ = runtime.asked.send(());
+    let (id, event) = runtime
+        .events
+        .lock()
+        .await
+        .recv()
+        .await
+        .expect("the test is over");
+    let deadline = std::time::SystemTime::now() + PATIENCE;
+    let deadline = deadline
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a time after 1970");
+    let headers = [
+        ("lambda-runtime-aws-request-id", id),
+        (
+            "lambda-runtime-deadline-ms",
+            deadline.as_millis().to_string(),
+        ),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:eu-central-1:000000000000:function:test".to_owned(),
+        ),
+    ];
+    (
+        headers.map(|(name, value)| (HeaderName::from_static(name), value)),
+        event.to_string(),
+    )
+}
+
+async fn response(runtime: State<Arc<Runtime>>, id: Path<String>, body: Bytes) -> StatusCode {
+    resolve(
+        &runtime,
+        &id,
+        Ok(serde_json::from_slice(&body).expect("JSON")),
+    )
+    .await
+}
+
+async fn failure(runtime: State<Arc<Runtime>>, id: Path<String>, body: Bytes) -> StatusCode {
+    resolve(
+        &runtime,
+        &id,
+        Err(serde_json::from_slice(&body).expect("JSON")),
+    )
+    .await
+}
+
+async fn resolve(runtime: &Runtime, id: &str, answer: Result<Value, Value>) -> StatusCode {
+    let sender = runtime
+        .answers
+        .lock()
+        .await
+        .remove(id)
+        .expect("an event of ours");
+    // A test that has given up does not listen.
+    let _ = sender.send(answer);
+    StatusCode::ACCEPTED
+}
+
+/// An HTTP request, as API Gateway's HTTP API hands it to a function (payload format 2.0).
+#[derive(Clone, Debug)]
+pub struct HttpEvent {
+    method: String,
+    path: String,
+    parameters: HashMap<String, String>,
+    query: String,
+    headers: HashMap<String, String>,
+    body: Option<Vec<u8>>,
+}
+
+impl HttpEvent {
+    /// A request for a route, such as `/api/{user_id}/tasks`, with the values of its path parameters in their order.
+    pub fn new(method: &str, route: &str, values: &[&str]) -> Self {
+        let names: Vec<_> = route
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .collect();
+        assert_eq!(names.len(), values.len(), "{route}");
+        let mut path = route.to_owned();
+        let mut parameters = HashMap::new();
+        for (name, value) in names.iter().zip(values) {
+            path = path.replace(&format!("{{{name}}}"), value);
+            parameters.insert((*name).to_owned(), (*value).to_owned());
+        }
+        Self {
+            method: method.to_owned(),
+            path,
+            parameters,
+            query: String::new(),
+            headers: HashMap::new(),
+            body: None,
+        }
+    }
+
+    /// With a query.
+    #[must_use]
+    pub fn query(mut self, query: &str) -> Self {
+        query.clone_into(&mut self.query);
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With a token.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// With a JSON body.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json")
+            .body(body.to_string().as_bytes())
+    }
+
+    /// With a body of any bytes.
+    #[must_use]
+    pub fn body(mut self, body: &[u8]) -> Self {
+        self.body = Some(body.to_owned());
+        self
+    }
+
+    fn to_event(&self) -> Value {
+        // As API Gateway does: what is not text goes in base64.
+        let (body, encoded) = match &self.body {
+            None => (Value::Null, false),
+            Some(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => (text.into(), false),
+                Err(_) => (STANDARD.encode(bytes).into(), true),
+            },
+        };
+        json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": self.path,
+            "rawQueryString": self.query,
+            "headers": self.headers,
+            "pathParameters": self.parameters,
+            "body": body,
+            "isBase64Encoded": encoded,
+            "requestContext": {
+                "accountId": "000000000000",
+                "apiId": "test",
+                "domainName": "test.execute-api.eu-central-1.amazonaws.com",
+                "domainPrefix": "test",
+                "http": {
+                    "method": self.method,
+                    "path": self.path,
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": "192.0.2.1",
+                    "userAgent": "test"
+                },
+                "requestId": "test",
+                "routeKey": "$default",
+                "stage": "$default",
+                "time": "23/Nov/2026:06:03:59 +0000",
+                "timeEpoch": 1_795_413_839_000_u64
+            }
+        })
+    }
+}

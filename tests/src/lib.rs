@@ -1,0 +1,23 @@
+//! Support for the tests: clients of the API and of its database, and a Lambda runtime around a single function.
+//!
+//! What the tests work on comes from the environment that `./dev test` sets up: `BASE_URL`, `DATABASE_URL`,
+//! `SSL_CERT_FILE` and `SECRET_KEY`.
+
+pub mod api;
+pub mod database;
+pub mod function;
+pub mod relay;
+
+use std::io::Write as _;
+
+/// A text that no other test has.
+pub fn unique() -> String {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("randomness");
+    base16ct::lower::encode_string(&random)
+}
+
+/// Says which checks are left out, past the test harness, which shows the output of failing tests alone.
+pub fn leave_out(checks: &str, because: &str) {
+    writeln!(std::io::stderr(), "left out, since {because}: {checks}").expect("stderr");
+}

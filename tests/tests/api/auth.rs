@@ -1,0 +1,433 @@
+//! Registering, logging in and out.
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tests::api::{Api, PASSWORD, User};
+use tests::{database, unique};
+
+fn keys(object: &str) -> Vec<String> {
+    // In the order in which they came, which a map would not keep.
+    object
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| object.contains(&format!("\"{text}\":")))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn registration(username: &str) -> Value {
+    json!({"username": username, "email": format!("{username}@example.com"), "password": PASSWORD})
+}
+
+#[tokio::test]
+async fn registering_answers_the_user_and_a_token_in_the_contracts_order() {
+    let api = Api::from_env();
+    let username = format!("u-{}", unique());
+    let answer = api
+        .post("/api/auth/register", &registration(&username))
+        .await;
+    let body = answer.expect(201);
+    assert_eq!(
+        keys(&answer.text),
+        [
+            "username",
+            "email",
+            "id",
+            "created_at",
+            "updated_at",
+            "access_token",
+            "token_type",
+            "bearer",
+            "user_id"
+        ]
+        .into_iter()
+        .filter(|key| *key != "bearer")
+        .collect::<Vec<_>>()
+    );
+    assert_eq!(body["username"], username);
+    assert_eq!(body["email"], format!("{username}@example.com"));
+    assert_eq!(body["token_type"], "bearer");
+    assert_eq!(body["user_id"], body["id"].to_string());
+    let created_at = body["created_at"].as_str().expect("a time");
+    assert!(
+        created_at.len() == 26 || created_at.len() == 19,
+        "{created_at}"
+    );
+    assert_eq!(&created_at[10..11], "T");
+}
+
+#[tokio::test]
+async fn what_registering_answered_is_what_is_stored() {
+    let api = Api::from_env();
+    let Some(database) = database::connect("what registering stores").await else {
+        return;
+    };
+    let username = format!("u-{}", unique());
+    let answer = api
+        .post("/api/auth/register", &registration(&username))
+        .await
+        .expect(201);
+    let id = i32::try_from(answer["id"].as_i64().expect("an id")).expect("an integer");
+    let token = answer["access_token"].as_str().expect("a token");
+
+    let user = database
+        .row("SELECT * FROM \"user\" WHERE id = $1", &[&id])
+        .await;
+    for field in ["username", "email", "created_at", "updated_at"] {
+        assert_eq!(user[field], answer[field], "{field}");
+    }
+    assert_eq!(user["email_key"], format!("{username}@example.com"));
+    let hash = user["hashed_password"].as_str().expect("a hash");
+    assert!(
+        hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+        "{hash}"
+    );
+
+    let session = database
+        .row("SELECT * FROM session WHERE user_id = $1", &[&id])
+        .await;
+    assert_eq!(
+        session["token"],
+        base16ct::lower::encode_string(&Sha256::digest(token))
+    );
+    assert_eq!(session["revoked"], false);
+    let lifetime = "SELECT extract(epoch FROM expires_at - created_at) / 60 AS minutes FROM session WHERE user_id = $1";
+    let minutes = database.row(lifetime, &[&id]).await["minutes"]
+        .as_f64()
+        .expect("minutes");
+    assert!((29.9..30.1).contains(&minutes), "{minutes}");
+}
+
+#[tokio::test]
+async fn registering_names_every_broken_rule_at_once() {
+    let api = Api::from_env();
+    for (body, rules) in [
+        (
+            json!({}),
+            vec![
+                ("missing", "username"),
+                ("missing", "email"),
+                ("missing", "password"),
+            ],
+        ),
+        (
+            json!({"username": "ab", "email": "no address", "password": "short"}),
+            vec![
+                ("string_too_short", "username"),
+                ("value_error", "email"),
+                ("string_too_short", "password"),
+            ],
+        ),
+        (
+            json!({"username": "a".repeat(31), "email": format!("{}@example.com", "a".repeat(250)), "password": "p".repeat(129)}),
+            vec![
+                ("string_too_long", "username"),
+                ("string_too_long", "email"),
+                ("string_too_long", "password"),
+            ],
+        ),
+        (
+            json!({"username": 1, "email": null, "password": ["12345678"]}),
+            vec![
+                ("string_type", "username"),
+                ("string_type", "email"),
+                ("string_type", "password"),
+            ],
+        ),
+        (
+            json!({"username": "sp ace", "email": "a@localhost", "password": "12345678\u{0}"}),
+            vec![
+                ("value_error", "username"),
+                ("value_error", "email"),
+                ("value_error", "password"),
+            ],
+        ),
+        (
+            json!({"username": "ünïcode", "email": "", "password": "1234567é"}),
+            vec![("value_error", "username"), ("value_error", "email")],
+        ),
+    ] {
+        api.post("/api/auth/register", &body).await.invalid(&rules);
+    }
+}
+
+#[tokio::test]
+async fn a_broken_rule_shows_what_came_to_its_sender() {
+    let api = Api::from_env();
+    let body = json!({"username": "someone", "email": "someone@example.com", "password": "short"});
+    let answer = api.post("/api/auth/register", &body).await;
+    assert_eq!(
+        answer.text,
+        r#"{"detail":[{"type":"string_too_short","loc":["body","password"],"msg":"String should have at least 8 characters","input":"short","ctx":{"min_length":8}}]}"#
+    );
+}
+
+#[tokio::test]
+async fn a_taken_email_or_username_is_a_conflict() {
+    let api = Api::from_env();
+    let user = api.register().await;
+    let other = format!("u-{}", unique());
+    let register = async |username: &str, email: &str| {
+        let body = json!({"username": username, "email": email, "password": PASSWORD});
+        api.post("/api/auth/register", &body).await
+    };
+    register(&other, &user.email)
+        .await
+        .refused(409, "Email already registered");
+    register(&other, &user.email.to_uppercase())
+        .await
+        .refused(409, "Email already registered");
+    register(&user.username, &format!("{other}@example.com"))
+        .await
+        .refused(409, "Username already taken");
+    register(&user.username, &user.email)
+        .await
+        .refused(409, "Email already registered");
+    // Names differ by case, as they did before.
+    register(
+        &user.username.to_uppercase(),
+        &format!("{other}@example.com"),
+    )
+    .await
+    .expect(201);
+}
+
+#[tokio::test]
+async fn of_many_registrations_at_once_one_succeeds() {
+    let api = Api::from_env();
+    let body = registration(&format!("u-{}", unique()));
+    let post = || api.post("/api/auth/register", &body);
+    let answers = tokio::join!(post(), post(), post(), post());
+    let mut statuses =
+        [answers.0, answers.1, answers.2, answers.3].map(|answer| answer.status.as_u16());
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409]);
+}
+
+#[tokio::test]
+async fn logging_in_answers_a_token_that_works() {
+    let api = Api::from_env();
+    let user = api.register().await;
+    for path in ["/api/auth/login", "/api/auth/token"] {
+        for email in [user.email.clone(), user.email.to_uppercase()] {
+            let answer = api
+                .post(path, &json!({"email": email, "password": PASSWORD}))
+                .await;
+            let body = answer.expect(200);
+            assert_eq!(body["user_id"], user.id.to_string());
+            assert_eq!(body["token_type"], "bearer");
+            assert_eq!(body.as_object().expect("an object").len(), 3);
+            let token = body["access_token"].as_str().expect("a token").to_owned();
+            assert_ne!(token, user.token);
+            let me = api
+                .call(
+                    &User {
+                        token,
+                        ..user.clone()
+                    },
+                    "GET",
+                    "/api/auth/me",
+                    None,
+                )
+                .await;
+            assert_eq!(me.expect(200)["id"], user.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_email_and_a_wrong_password_are_refused_alike() {
+    let api = Api::from_env();
+    let user = api.register().await;
+    let log_in = async |email: &str, password: &str| {
+        let answer = api
+            .post(
+                "/api/auth/login",
+                &json!({"email": email, "password": password}),
+            )
+            .await;
+        answer.refused(401, "Incorrect email or password");
+        let mut headers = answer.headers;
+        for varying in [
+            "date",
+            "lambda-runtime-aws-request-id",
+            "x-amzn-requestid",
+            "apigw-requestid",
+        ] {
+            headers.remove(varying);
+        }
+        (answer.text, headers)
+    };
+    let wrong = log_in(&user.email, "not the password").await;
+    let unknown = log_in(&format!("{}@example.com", unique()), "not the password").await;
+    let empty = log_in("", "").await;
+    assert_eq!(wrong, unknown);
+    assert_eq!(wrong, empty);
+}
+
+#[tokio::test]
+async fn a_login_needs_two_texts_in_json() {
+    let api = Api::from_env();
+    api.post("/api/auth/login", &json!({}))
+        .await
+        .invalid(&[("missing", "email"), ("missing", "password")]);
+    api.post(
+        "/api/auth/login",
+        &json!({"email": 1, "password": "a\u{0}"}),
+    )
+    .await
+    .invalid(&[("string_type", "email"), ("value_error", "password")]);
+    let form = api
+        .request("POST", "/api/auth/login")
+        .header("content-type", "application/x-www-form-urlencoded");
+    let answer = api.send(form.body("username=a&password=b")).await;
+    answer.invalid(&[("model_attributes_type", "body")]);
+    assert_eq!(answer.json()["detail"][0]["input"], "username=a&password=b");
+    let nothing = api.send(api.request("POST", "/api/auth/login")).await;
+    nothing.invalid(&[("missing", "body")]);
+    assert_eq!(nothing.json()["detail"][0]["input"], Value::Null);
+    let garbage = api
+        .send(api.request("POST", "/api/auth/login").body("{\"email\": }"))
+        .await;
+    assert_eq!(garbage.expect(422)["detail"][0]["loc"], json!(["body", 10]));
+}
+
+#[tokio::test]
+async fn me_answers_the_user() {
+    let api = Api::from_env();
+    let user = api.register().await;
+    let answer = api.call(&user, "GET", "/api/auth/me", None).await;
+    let body = answer.expect(200);
+    assert_eq!(
+        keys(&answer.text),
+        ["username", "email", "id", "created_at", "updated_at"]
+    );
+    assert_eq!(
+        (&body["id"], &body["username"]),
+        (&json!(user.id), &json!(user.username))
+    );
+}
+
+#[tokio::test]
+async fn logging_out_ends_that_session_at_once_and_may_be_done_twice() {
+    let api = Api::from_env();
+    let first = api.register().await;
+    let second = api.log_in(&first).await;
+    for _ in 0..2 {
+        let answer = api.call(&first, "POST", "/api/auth/logout", None).await;
+        assert_eq!(answer.expect(200), json!({"message": "Logout successful"}));
+    }
+    for (method, path) in [
+        ("GET", "/api/auth/me".to_owned()),
+        ("GET", first.tasks()),
+        ("DELETE", first.task(1)),
+    ] {
+        api.call(&first, method, &path, None)
+            .await
+            .refused(401, "Could not validate credentials");
+    }
+    api.call(&second, "GET", "/api/auth/me", None)
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn a_bcrypt_account_logs_in_and_is_given_an_argon2_hash() {
+    let api = Api::from_env();
+    let Some(database) = database::connect("logging in with a bcrypt hash").await else {
+        return;
+    };
+    let user = api.register().await;
+    let id = i32::try_from(user.id).expect("an integer");
+    let stored = async || {
+        database
+            .row(
+                "SELECT hashed_password, updated_at FROM \"user\" WHERE id = $1",
+                &[&id],
+            )
+            .await
+    };
+
+    let bcrypt = bcrypt::hash("the former password", 4).expect("a hash");
+    database
+        .execute(
+            "UPDATE \"user\" SET hashed_password = $2 WHERE id = $1",
+            &[&id, &bcrypt],
+        )
+        .await;
+    let log_in = async |password: &str| {
+        api.post(
+            "/api/auth/login",
+            &json!({"email": user.email, "password": password}),
+        )
+        .await
+    };
+    log_in("another password")
+        .await
+        .refused(401, "Incorrect email or password");
+    assert_eq!(stored().await["hashed_password"], bcrypt);
+    log_in("the former password").await.expect(200);
+    let rehashed = stored().await;
+    assert!(
+        rehashed["hashed_password"]
+            .as_str()
+            .is_some_and(|hash| hash.starts_with("$argon2id$")),
+        "{rehashed}"
+    );
+    log_in("the former password").await.expect(200);
+    assert_eq!(stored().await, rehashed);
+    log_in("another password")
+        .await
+        .refused(401, "Incorrect email or password");
+}
+
+#[tokio::test]
+async fn adopted_accounts_whose_addresses_differ_by_case_keep_their_exact_spelling() {
+    let api = Api::from_env();
+    let Some(database) = database::connect("addresses that differ by case").await else {
+        return;
+    };
+    let (older, newer) = (api.register().await, api.register().await);
+    let spelling = older.email.to_uppercase();
+    // As adoption leaves such a pair: the address is the key of the older account alone.
+    let id = i32::try_from(newer.id).expect("an integer");
+    database
+        .execute(
+            "ALTER TABLE \"user\" DISABLE TRIGGER set_user_email_key",
+            &[],
+        )
+        .await;
+    let set = "UPDATE \"user\" SET email = $2, email_key = NULL WHERE id = $1";
+    database.execute(set, &[&id, &spelling]).await;
+    database
+        .execute(
+            "ALTER TABLE \"user\" ENABLE TRIGGER set_user_email_key",
+            &[],
+        )
+        .await;
+
+    let log_in = async |email: &str| {
+        api.post(
+            "/api/auth/login",
+            &json!({"email": email, "password": PASSWORD}),
+        )
+        .await
+    };
+    assert_eq!(
+        log_in(&older.email).await.expect(200)["user_id"],
+        older.id.to_string()
+    );
+    assert_eq!(
+        log_in(&spelling).await.expect(200)["user_id"],
+        newer.id.to_string()
+    );
+    let third = older.email.replace("example", "Example");
+    log_in(&third)
+        .await
+        .refused(401, "Incorrect email or password");
+    let body = json!({"username": format!("u-{}", unique()), "email": third, "password": PASSWORD});
+    api.post("/api/auth/register", &body)
+        .await
+        .refused(409, "Email already registered");
+}

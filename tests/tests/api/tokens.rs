@@ -1,0 +1,297 @@
+//! Which tokens open the API, and which do not.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tests::api::{Api, User};
+use tests::database::{self, Database};
+use tests::{leave_out, unique};
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time after 1970")
+        .as_secs()
+}
+
+fn secret_key(checks: &str) -> Option<String> {
+    let key = std::env::var("SECRET_KEY").ok();
+    if key.is_none() {
+        leave_out(checks, "SECRET_KEY is not set");
+    }
+    key
+}
+
+fn sign(header: &Header, claims: &Value, key: &str) -> String {
+    jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(key.as_bytes()))
+        .expect("a token")
+}
+
+async fn me(api: &Api, user: &User, token: &str) -> tests::api::Answer {
+    api.call(
+        &User {
+            token: token.to_owned(),
+            ..user.clone()
+        },
+        "GET",
+        "/api/auth/me",
+        None,
+    )
+    .await
+}
+
+/// Opens a session as the service did that this one replaces.
+async fn old_session(database: &Database, user: &User, jti: &str) {
+    let id = i32::try_from(user.id).expect("an integer");
+    let insert = "INSERT INTO session (user_id, token_jti, token, expires_at)
+                  VALUES ($1, $2, repeat('0', 64), now() AT TIME ZONE 'utc' + interval '1 hour')";
+    database.execute(insert, &[&id, &jti]).await;
+}
+
+#[tokio::test]
+async fn credentials_are_needed_in_the_bearer_scheme() {
+    let api = Api::from_env();
+    let user = api.register().await;
+    let get = async |header: Option<&str>| {
+        let request = api.request("GET", "/api/auth/me");
+        api.send(match header {
+            Some(header) => request.header("authorization", header),
+            None => request,
+        })
+        .await
+    };
+    let token = &user.token;
+    for header in [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Basic"),
+        Some(token.as_str()),
+    ] {
+        get(header).await.refused(401, "Not authenticated");
+    }
+    for header in [
+        "Basic dTpw",
+        &format!("Token {token}"),
+        &format!("Bearer: {token}"),
+    ] {
+        get(Some(header))
+            .await
+            .refused(401, "Invalid authentication credentials");
+    }
+    for header in [
+        &format!("Bearer  {token}"),
+        "Bearer x",
+        "Bearer a.b.c",
+        &format!("Bearer {token} x"),
+    ] {
+        get(Some(header))
+            .await
+            .refused(401, "Could not validate credentials");
+    }
+    for header in [
+        format!("Bearer {token}"),
+        format!("bearer {token}"),
+        format!("BEARER {token}"),
+    ] {
+        get(Some(&header)).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_token_holds_the_claims_of_the_contract() {
+    let api = Api::from_env();
+    let user = api.register().await;
+    let header = jsonwebtoken::decode_header(&user.token).expect("a header");
+    assert_eq!(
+        (header.alg, header.typ.as_deref()),
+        (Algorithm::HS256, Some("JWT"))
+    );
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(&user.token)
+        .expect("claims")
+        .claims;
+    let names: Vec<_> = claims.as_object().expect("an object").keys().collect();
+    assert_eq!(names, ["email", "exp", "iat", "jti", "sub", "username"]);
+    assert_eq!(claims["sub"], user.id.to_string());
+    assert_eq!(
+        (&claims["email"], &claims["username"]),
+        (&json!(user.email), &json!(user.username))
+    );
+    assert_eq!(
+        claims["exp"].as_u64().expect("a time") - claims["iat"].as_u64().expect("a time"),
+        30 * 60
+    );
+    assert!(claims["iat"].as_u64().expect("a time").abs_diff(now()) < 60);
+    assert!(claims["jti"].as_str().expect("a name").len() >= 22);
+}
+
+#[tokio::test]
+async fn a_token_of_the_former_service_keeps_working() {
+    let api = Api::from_env();
+    let Some(key) = secret_key("tokens of the former service") else {
+        return;
+    };
+    let Some(database) = database::connect("tokens of the former service").await else {
+        return;
+    };
+    let user = api.register().await;
+    let jti = unique();
+    old_session(&database, &user, &jti).await;
+    let claims = json!({"sub": user.id.to_string(), "exp": now() + 600, "jti": jti});
+    let answer = me(&api, &user, &sign(&Header::default(), &claims, &key)).await;
+    assert_eq!(answer.expect(200)["id"], user.id);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_ours_or_no_longer_valid_is_refused() {
+    let api = Api::from_env();
+    let Some(key) = secret_key("forged tokens") else {
+        return;
+    };
+    let Some(database) = database::connect("forged tokens").await else {
+        return;
+    };
+    let user = api.register().await;
+    let jti = unique();
+    // The session lives, so that nothing but the token itself is wrong.
+    old_session(&database, &user, &jti).await;
+    let good = json!({"sub": user.id.to_string(), "iat": now(), "exp": now() + 600, "jti": jti});
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = good.clone();
+        claims.as_object_mut().expect("an object").remove(name);
+        claims
+    };
+    me(&api, &user, &sign(&Header::default(), &good, &key))
+        .await
+        .expect(200);
+
+    let hs256 = |claims: Value| sign(&Header::default(), &claims, &key);
+    let unsigned = {
+        use base64::Engine as _;
+        let part = |value: Value| {
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string())
+        };
+        format!(
+            "{}.{}.",
+            part(json!({"alg": "none", "typ": "JWT"})),
+            part(good.clone())
+        )
+    };
+    let signed = hs256(good.clone());
+    for (what, token) in [
+        ("alg none", unsigned),
+        (
+            "another algorithm",
+            sign(&Header::new(Algorithm::HS512), &good, &key),
+        ),
+        (
+            "another key",
+            sign(
+                &Header::default(),
+                &good,
+                "another key, which is just as long as ours",
+            ),
+        ),
+        (
+            "another's signature",
+            format!(
+                "{}.{}",
+                user.token.rsplit_once('.').expect("a token").0,
+                signed.rsplit_once('.').expect("a token").1
+            ),
+        ),
+        ("expired", hs256(with("exp", json!(now() - 1)))),
+        ("not yet valid", hs256(with("nbf", json!(now() + 600)))),
+        (
+            "issued in the future",
+            hs256(with("iat", json!(now() + 600))),
+        ),
+        ("an audience", hs256(with("aud", json!("someone")))),
+        ("no exp", hs256(without("exp"))),
+        ("no jti", hs256(without("jti"))),
+        ("no sub", hs256(without("sub"))),
+        ("a numeric sub", hs256(with("sub", json!(user.id)))),
+        (
+            "a sub that is no number",
+            hs256(with("sub", json!("someone"))),
+        ),
+        ("an empty sub", hs256(with("sub", json!("")))),
+        ("another user", hs256(with("sub", json!("1")))),
+        ("an unknown session", hs256(with("jti", json!(unique())))),
+        (
+            "an exp that is no number",
+            hs256(with("exp", json!("soon"))),
+        ),
+        (
+            "two parts",
+            signed.rsplit_once('.').expect("a token").0.to_owned(),
+        ),
+        ("four parts", format!("{signed}.x")),
+        (
+            "a changed signature",
+            format!(
+                "{}A{}",
+                &signed[..signed.len() - 10],
+                &signed[signed.len() - 9..]
+            ),
+        ),
+    ] {
+        let answer = me(&api, &user, &token).await;
+        assert_eq!(answer.status, 401, "{what}");
+        answer.refused(401, "Could not validate credentials");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_revoked_expired_or_gone_in_the_database_opens_nothing() {
+    let api = Api::from_env();
+    let Some(database) = database::connect("dead sessions").await else {
+        return;
+    };
+    for end in [
+        "UPDATE session SET revoked = true WHERE user_id = $1",
+        "UPDATE session SET expires_at = now() AT TIME ZONE 'utc' WHERE user_id = $1",
+        "DELETE FROM session WHERE user_id = $1",
+        "DELETE FROM \"user\" WHERE id = $1",
+    ] {
+        let user = api.register().await;
+        let task = api.create(&user, &json!({"title": "mine"})).await["id"].clone();
+        let id = i32::try_from(user.id).expect("an integer");
+        assert_eq!(database.execute(end, &[&id]).await, 1);
+        for (method, path, body) in [
+            ("GET", "/api/auth/me".to_owned(), None),
+            ("GET", user.tasks(), None),
+            ("POST", user.tasks(), Some(json!({"title": "another"}))),
+            ("GET", user.task(&task), None),
+            ("PUT", user.task(&task), Some(json!({"title": "changed"}))),
+            ("PATCH", format!("{}/complete", user.task(&task)), None),
+            ("DELETE", user.task(&task), None),
+            // A bad request or another's path is no way around the session.
+            ("GET", user.task("x"), None),
+            ("POST", user.tasks(), Some(json!({}))),
+            ("GET", "/api/1/tasks".to_owned(), None),
+        ] {
+            let answer = api.call(&user, method, &path, body.as_ref()).await;
+            answer.refused(401, "Could not validate credentials");
+        }
+        let left = database
+            .rows(
+                "SELECT title, completed FROM task WHERE user_id = $1",
+                &[&id],
+            )
+            .await;
+        let expected = if end.contains("\"user\"") {
+            vec![]
+        } else {
+            vec![json!({"title": "mine", "completed": false})]
+        };
+        assert_eq!(left, expected);
+    }
+}
