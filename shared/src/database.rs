@@ -2,9 +2,7 @@
 
 use std::pin::pin;
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
-};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::TryStreamExt as _;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -147,12 +145,9 @@ impl Database {
     async fn connection(&self) -> Result<Object, Error> {
         let connect = async {
             let pool = self.pool.get_or_try_init(async || self.new_pool()).await?;
-            pool.get().await.map_err(|error| match error {
-                PoolError::Backend(error) => {
-                    Error::Unavailable(Cause::from_error("could not connect", &error))
-                }
-                error => Error::Unavailable(Cause::from_error("could not connect", &error)),
-            })
+            let connection = pool.get().await;
+            connection
+                .map_err(|error| Error::Unavailable(Cause::from_error("could not connect", &error)))
         };
         match timeout(deadlines::ACQUIRE, connect).await {
             Ok(connection) => connection,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tokio_postgres::error::DbError;
+
 use crate::validation::Violation;
 
 /// Why a request is not answered with what it asked for. [`crate::http::reply`] gives each its status and text.
@@ -48,17 +50,22 @@ impl Cause {
     }
 
     /// A cause from an error and the errors beneath it.
-    pub fn from_error(context: &str, error: &dyn std::error::Error) -> Self {
-        let mut words = format!("{context}: {error}");
-        let mut source = error.source();
-        while let Some(error) = source {
-            let deeper = error.to_string();
+    ///
+    /// Of what the server says, its message and code alone: the detail may be a whole row.
+    pub fn from_error(context: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut words = context.to_owned();
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let said = match error.downcast_ref::<DbError>() {
+                Some(error) => format!("{} (SQLSTATE {})", error.message(), error.code().code()),
+                None => error.to_string(),
+            };
             // Many errors repeat the text of the one beneath them.
-            if !words.contains(&deeper) {
+            if !words.contains(&said) {
                 words.push_str(": ");
-                words.push_str(&deeper);
+                words.push_str(&said);
             }
-            source = error.source();
+            next = error.source();
         }
         Self(words)
     }

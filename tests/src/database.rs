@@ -102,3 +102,10 @@ impl OwnDatabase {
             .await;
     }
 }
+
+/// A column of times, written as the API writes them.
+pub fn time(column: &str) -> String {
+    format!(
+        "regexp_replace(to_char({column}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), '\\.000000$', '') AS {column}"
+    )
+}

@@ -192,6 +192,14 @@ impl Function {
         }
     }
 
+    /// Whether the function asks for an event before it ends.
+    pub async fn asked(&mut self) -> bool {
+        tokio::select! {
+            asked = self.asked.recv() => asked.is_some(),
+            _ = self.process.wait() => false,
+        }
+    }
+
     /// Waits until the function has asked for its first event.
     pub async fn ready(&mut self) {
         timeout(PATIENCE, self.asked.recv())
@@ -237,6 +245,13 @@ impl Function {
     /// Ends the process and gives all that it printed.
     pub async fn stop(mut self) -> String {
         self.process.start_kill().expect("a process");
+        self.output().await
+    }
+
+    /// Lets the process see that there are no more events, which ends it, and gives all that it printed. Unlike
+    /// [`Function::stop`], this leaves a tracer around it the time to finish.
+    pub async fn end(mut self) -> String {
+        self.server.abort();
         self.output().await
     }
 
@@ -336,6 +351,7 @@ pub struct HttpEvent {
     query: String,
     headers: HashMap<String, String>,
     body: Option<Vec<u8>>,
+    encoded: bool,
 }
 
 impl HttpEvent {
@@ -359,6 +375,7 @@ impl HttpEvent {
             query: String::new(),
             headers: HashMap::new(),
             body: None,
+            encoded: false,
         }
     }
 
@@ -396,13 +413,20 @@ impl HttpEvent {
         self
     }
 
+    /// With a body that the gateway takes for binary.
+    #[must_use]
+    pub fn base64(mut self, body: &[u8]) -> Self {
+        self.encoded = true;
+        self.body(body)
+    }
+
     fn to_event(&self) -> Value {
         // As API Gateway does: what is not text goes in base64.
         let (body, encoded) = match &self.body {
             None => (Value::Null, false),
             Some(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => (text.into(), false),
-                Err(_) => (STANDARD.encode(bytes).into(), true),
+                Ok(text) if !self.encoded => (text.into(), false),
+                _ => (STANDARD.encode(bytes).into(), true),
             },
         };
         json!({

@@ -4,6 +4,7 @@
 //! `SSL_CERT_FILE` and `SECRET_KEY`.
 
 pub mod api;
+pub mod certificate;
 pub mod database;
 pub mod function;
 pub mod relay;

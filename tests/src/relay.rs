@@ -1,18 +1,19 @@
 //! A relay between a function and the database, which counts round trips.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::certificate::SelfSigned;
 use crate::database;
 
 /// A relay on a port of its own.
 pub struct Relay {
-    port: u16,
+    address: SocketAddr,
     counts: Arc<Counts>,
 }
 
@@ -26,8 +27,13 @@ struct Counts {
 impl Relay {
     /// Starts a relay to the database of `DATABASE_URL`.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        Self::start_on("127.0.0.1").await
+    }
+
+    /// Starts a relay on another loopback address.
+    pub async fn start_on(host: &str) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let counts = Arc::new(Counts::default());
         let shared = counts.clone();
         let server = server();
@@ -50,13 +56,13 @@ impl Relay {
                 }));
             }
         });
-        Self { port, counts }
+        Self { address, counts }
     }
 
     /// `DATABASE_URL` by way of this relay.
     pub fn url(&self) -> String {
         let url = database::url().expect("a DATABASE_URL");
-        url.replacen(&server(), &format!("localhost:{}", self.port), 1)
+        url.replacen(&server(), &format!("localhost:{}", self.address.port()), 1)
     }
 
     /// How often the client has sent something after an answer, or as the first thing.
@@ -66,7 +72,7 @@ impl Relay {
 
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.address
     }
 }
 
@@ -91,4 +97,59 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, seen: impl Fn()) 
     }
     // The other side is gone; it may have been the first to know.
     let _ = to.shutdown().await;
+}
+
+/// A server that begins with TLS at once, as PostgreSQL does from version 17 on, in front of one that may not.
+pub struct DirectTls {
+    address: SocketAddr,
+    /// What the last client and it agreed to speak.
+    protocol: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+/// Asks a server in clear text to begin with TLS.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+impl DirectTls {
+    /// Starts one with a certificate of its own before the database of `DATABASE_URL`.
+    pub async fn start(certificate: &SelfSigned) -> Self {
+        let mut acceptor = native_tls::TlsAcceptor::builder(certificate.identity());
+        acceptor.accept_alpn(&["postgresql"]);
+        let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor.build().expect("an acceptor"));
+        let connector = tokio_native_tls::TlsConnector::from(
+            native_tls::TlsConnector::new().expect("a connector"),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let protocol = Arc::new(Mutex::new(None));
+        let agreed = protocol.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let mut client = acceptor
+                    .accept(client)
+                    .await
+                    .expect("TLS from the first byte");
+                *agreed.lock().expect("no panic") =
+                    client.get_ref().negotiated_alpn().expect("a protocol");
+                let mut server = TcpStream::connect(server()).await.expect("the database");
+                server.write_all(&SSL_REQUEST).await.expect("a question");
+                assert_eq!(server.read_u8().await.expect("an answer"), b'S');
+                let mut server = connector.connect("localhost", server).await.expect("TLS");
+                // It ends as either side does, with or without a word.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            }
+        });
+        Self { address, protocol }
+    }
+
+    /// `DATABASE_URL` by way of this server, without its parameters.
+    pub fn url(&self) -> String {
+        let url = database::url().expect("a DATABASE_URL");
+        let location = url.split('?').next().expect("a URL");
+        location.replacen(&server(), &format!("localhost:{}", self.address.port()), 1)
+    }
+
+    /// The protocol that the last client asked for.
+    pub fn protocol(&self) -> Option<Vec<u8>> {
+        self.protocol.lock().expect("no panic").clone()
+    }
 }

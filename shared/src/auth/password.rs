@@ -1,7 +1,9 @@
 //! Password hashes: Argon2id as OWASP's Password Storage Cheat Sheet sets it, and the bcrypt of older accounts.
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use std::sync::Mutex;
+
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordVerifier, RECOMMENDED_SALT_LEN, Version};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::session::Rehash;
@@ -12,6 +14,9 @@ use crate::error::Cause;
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+
+/// Bytes of a hash.
+const OUTPUT_BYTES: usize = Params::DEFAULT_OUTPUT_LEN;
 
 /// A hash of these very parameters that no password fits, so that an unknown account costs what a known one does.
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbC4uLg$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -65,37 +70,79 @@ fn hasher() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
+/// The memory that hashing fills, kept from one request to the next: to get it from the system page by page takes as
+/// long as half of the hashing. Where requests are hashed at once, all but the first get memory of their own.
+static MEMORY: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
+fn derive(password: &SecretString, salt: &[u8]) -> argon2::Result<[u8; OUTPUT_BYTES]> {
+    let hasher = hasher();
+    let (mut kept, mut own) = (MEMORY.try_lock(), Vec::new());
+    let memory = kept.as_deref_mut().unwrap_or(&mut own);
+    memory.resize(hasher.params().block_count(), Block::new());
+    let mut output = [0; OUTPUT_BYTES];
+    hasher.hash_password_into_with_memory(
+        password.expose_secret().as_bytes(),
+        salt,
+        &mut output,
+        memory,
+    )?;
+    Ok(output)
+}
+
 fn hash_now(password: &SecretString) -> Result<String, Error> {
-    match hasher().hash_password(password.expose_secret().as_bytes()) {
-        Ok(hash) => Ok(hash.to_string()),
-        Err(error) => Err(Error::Internal(Cause::from_error(
-            "hashing a password",
-            &error,
-        ))),
-    }
+    let mut salt = [0; RECOMMENDED_SALT_LEN];
+    getrandom::fill(&mut salt)
+        .map_err(|error| Error::Internal(Cause::from_error("randomness", &error)))?;
+    let output = derive(password, &salt).map_err(|error| failed(&error))?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: hasher()
+            .params()
+            .try_into()
+            .map_err(|error| failed(&error))?,
+        salt: Some(Salt::new(&salt).map_err(|error| failed(&error))?),
+        hash: Some(Output::new(&output).map_err(|error| failed(&error))?),
+    };
+    Ok(hash.to_string())
 }
 
 fn verify_now(password: &SecretString, stored: Option<String>) -> Result<Verdict, Error> {
     let Some(stored) = stored else {
-        matches_argon2(password, NOBODYS_HASH)?;
+        matches_current(password, NOBODYS_HASH)?;
         return Ok(Verdict::Wrong);
     };
-    let (matches, up_to_date) = if stored.starts_with("$2") {
-        (matches_bcrypt(password, &stored)?, false)
+    let is_current = stored.starts_with(&format!(
+        "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"
+    ));
+    let matches = if is_current {
+        matches_current(password, &stored)?
+    } else if stored.starts_with("$2") {
+        matches_bcrypt(password, &stored)?
     } else {
-        (matches_argon2(password, &stored)?, is_up_to_date(&stored))
+        matches_other_cost(password, &stored)?
     };
-    match (matches, up_to_date) {
+    match (matches, is_current) {
         (false, _) => Ok(Verdict::Wrong),
         (true, true) => Ok(Verdict::Right),
         (true, false) => Ok(Verdict::Outdated(Rehash {
-            old: stored,
             new: hash_now(password)?,
+            old: stored,
         })),
     }
 }
 
-fn matches_argon2(password: &SecretString, stored: &str) -> Result<bool, Error> {
+fn matches_current(password: &SecretString, stored: &str) -> Result<bool, Error> {
+    let stored = PasswordHash::new(stored).map_err(|error| unreadable(&error))?;
+    let (Some(salt), Some(hash)) = (&stored.salt, &stored.hash) else {
+        return Ok(false);
+    };
+    let output = derive(password, salt.as_ref()).map_err(|error| failed(&error))?;
+    // Compares in constant time.
+    Ok(Output::new(&output).is_ok_and(|output| output == *hash))
+}
+
+fn matches_other_cost(password: &SecretString, stored: &str) -> Result<bool, Error> {
     let stored = PasswordHash::new(stored).map_err(|error| unreadable(&error))?;
     match Argon2::default().verify_password(password.expose_secret().as_bytes(), &stored) {
         Ok(()) => Ok(true),
@@ -109,13 +156,11 @@ fn matches_bcrypt(password: &SecretString, stored: &str) -> Result<bool, Error> 
     bcrypt::verify(password.expose_secret(), stored).map_err(|error| unreadable(&error))
 }
 
-fn is_up_to_date(stored: &str) -> bool {
-    stored.starts_with(&format!(
-        "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"
-    ))
+fn failed(error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::Internal(Cause::from_error("hashing a password", error))
 }
 
-fn unreadable(error: &dyn std::error::Error) -> Error {
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::Internal(Cause::from_error(
         "a stored password hash cannot be read",
         error,
@@ -124,6 +169,8 @@ fn unreadable(error: &dyn std::error::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use argon2::PasswordHasher;
+
     use super::*;
 
     fn verdict(password: &str, stored: &str) -> Verdict {
@@ -172,7 +219,7 @@ mod tests {
             Params::new(8_192, 1, 1, None).expect("in bounds"),
         );
         let stored = weak
-            .hash_password(b"correct horse")
+            .hash_password_with_salt(b"correct horse", b"sixteen bytes...")
             .expect("a hash")
             .to_string();
         assert!(matches!(

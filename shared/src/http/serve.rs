@@ -64,20 +64,10 @@ where
 {
     let answer = move |request: lambda_http::Request| async move {
         let started = Instant::now();
-        let reply = AssertUnwindSafe(handler(request.into(), app))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| {
-                // The panic itself is in the log already.
-                Err(Error::Internal(Cause::new("the handler panicked")))
-            });
-        let reply = reply.unwrap_or_else(|error| {
-            log_cause(&error);
-            Reply::error(&error)
-        });
+        let reply = reply_with(handler(request.into(), app)).await;
         info!(
             status = reply.status().as_u16(),
-            milliseconds = started.elapsed().as_millis(),
+            duration_ms = started.elapsed().as_secs_f64() * 1_000.0,
             "answered"
         );
         Ok::<_, Infallible>(Response::from(reply))
@@ -86,6 +76,18 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => telemetry::fail(&[format!("the Lambda runtime failed: {error}")]),
     }
+}
+
+/// The reply of a handler, whatever becomes of it.
+async fn reply_with(answer: impl Future<Output = Result<Reply, Error>>) -> Reply {
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    // The panic itself is in the log already.
+    let answer =
+        answer.unwrap_or_else(|_| Err(Error::Internal(Cause::new("the handler panicked"))));
+    answer.unwrap_or_else(|error| {
+        log_cause(&error);
+        Reply::error(&error)
+    })
 }
 
 /// An answer that only the operator can do something about says why in the log, and there alone.

@@ -71,9 +71,12 @@ async fn what_registering_answered_is_what_is_stored() {
     let id = i32::try_from(answer["id"].as_i64().expect("an id")).expect("an integer");
     let token = answer["access_token"].as_str().expect("a token");
 
-    let user = database
-        .row("SELECT * FROM \"user\" WHERE id = $1", &[&id])
-        .await;
+    let query = format!(
+        "SELECT username, email, email_key, hashed_password, {}, {} FROM \"user\" WHERE id = $1",
+        database::time("created_at"),
+        database::time("updated_at"),
+    );
+    let user = database.row(&query, &[&id]).await;
     for field in ["username", "email", "created_at", "updated_at"] {
         assert_eq!(user[field], answer[field], "{field}");
     }

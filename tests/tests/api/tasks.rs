@@ -9,10 +9,13 @@ const ABSENT: i64 = 2_000_000_000;
 /// A task as the database has it, in the words of the API.
 async fn stored(database: &database::Database, task: &Value) -> Value {
     let id = i32::try_from(task["id"].as_i64().expect("an id")).expect("an integer");
-    let columns = "id, user_id, title, description, due_date, priority, tags, recursion_pattern, completed, created_at, updated_at";
-    database
-        .row(&format!("SELECT {columns} FROM task WHERE id = $1"), &[&id])
-        .await
+    let query = format!(
+        "SELECT id, user_id, title, description, due_date, priority, tags, recursion_pattern, completed, {}, {}
+         FROM task WHERE id = $1",
+        database::time("created_at"),
+        database::time("updated_at"),
+    );
+    database.row(&query, &[&id]).await
 }
 
 fn full() -> Value {

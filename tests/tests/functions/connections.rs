@@ -1,0 +1,155 @@
+//! How a function connects, and what it answers where it cannot.
+
+use std::time::Instant;
+
+use serde_json::json;
+use tests::certificate::SelfSigned;
+use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
+use tests::{database, relay, unique};
+use tokio::net::TcpListener;
+
+fn deep_health() -> HttpEvent {
+    HttpEvent::new("GET", "/health", &[]).query("deep=1")
+}
+
+#[track_caller]
+fn unavailable(answer: &HttpAnswer) {
+    assert_eq!(
+        (answer.status, &answer.body),
+        (503, &json!({"detail": "Service temporarily unavailable"}))
+    );
+    assert!(
+        answer.headers["retry-after"]
+            .as_str()
+            .is_some_and(|seconds| seconds.parse::<u32>().is_ok())
+    );
+}
+
+/// Asks a function for the database and gives its answer and its log.
+async fn ask(environment: &Environment) -> (HttpAnswer, String) {
+    let function = Function::start("health", environment).await;
+    let answer = function.http(&deep_health()).await;
+    (answer, function.stop().await)
+}
+
+fn url_with(parameters: &str) -> String {
+    let url = database::url().expect("a DATABASE_URL");
+    format!("{}?{parameters}", url.split('?').next().expect("a URL"))
+}
+
+#[tokio::test]
+async fn the_certificate_is_verified() {
+    let stranger = SelfSigned::create();
+    let (answer, log) = ask(&Environment::default().with("SSL_CERT_FILE", stranger.path())).await;
+    unavailable(&answer);
+    assert!(log.contains("certificate verify failed"), "{log}");
+}
+
+#[tokio::test]
+async fn the_host_name_is_verified() {
+    // The server's certificate names localhost, 127.0.0.1 and ::1.
+    let relay = relay::Relay::start_on("127.0.0.2").await;
+    let url = relay.url().replacen("@localhost:", "@127.0.0.2:", 1);
+    let (answer, log) = ask(&Environment::default().with("DATABASE_URL", url)).await;
+    unavailable(&answer);
+    assert!(
+        log.contains("certificate verify failed") || log.contains("mismatch"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn channel_binding_can_be_required() {
+    let (answer, log) =
+        ask(&Environment::default().with("DATABASE_URL", url_with("channel_binding=require")))
+            .await;
+    assert_eq!(answer.status, 200, "{log}");
+}
+
+#[tokio::test]
+async fn tls_can_begin_at_once() {
+    let certificate = SelfSigned::create();
+    let server = relay::DirectTls::start(&certificate).await;
+    let url = format!(
+        "{}?sslnegotiation=direct&channel_binding=disable",
+        server.url()
+    );
+    let (answer, log) = ask(&Environment::default()
+        .with("DATABASE_URL", url)
+        .with("SSL_CERT_FILE", certificate.path()))
+    .await;
+    assert_eq!(answer.status, 200, "{log}");
+    assert_eq!(server.protocol(), Some(b"postgresql".to_vec()));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_unavailable_and_not_repeated_in_the_log() {
+    let url = database::url().expect("a DATABASE_URL");
+    let (start, rest) = url.split_once('@').expect("credentials");
+    let (role, _) = start.rsplit_once(':').expect("a password");
+    let (answer, log) =
+        ask(&Environment::default().with("DATABASE_URL", format!("{role}:s3cret-guess@{rest}")))
+            .await;
+    unavailable(&answer);
+    assert!(log.contains("password authentication failed"), "{log}");
+    assert!(!log.contains("s3cret-guess"), "{log}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_or_says_nothing_is_unavailable_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent_port = silent.local_addr().expect("an address").port();
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let closed_port = closed.local_addr().expect("an address").port();
+    drop(closed);
+    for port in [silent_port, closed_port] {
+        let url = format!("postgresql://u:p@localhost:{port}/d");
+        let function =
+            Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
+        let started = Instant::now();
+        unavailable(&function.http(&deep_health()).await);
+        assert!(
+            started.elapsed().as_secs_f32() < 6.0,
+            "{:?}",
+            started.elapsed()
+        );
+    }
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ended_is_made_anew() {
+    let name = format!("test-{}", unique());
+    let url = url_with(&format!("application_name={name}"));
+    let function =
+        Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
+    assert_eq!(function.http(&deep_health()).await.status, 200);
+    let database = database::connect("ended connections")
+        .await
+        .expect("a DATABASE_URL");
+    let end = "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity WHERE application_name = $1";
+    assert_eq!(database.rows(end, &[&name]).await, [json!({"ended": true})]);
+    // The function has the time to see it; where it has not, is a matter of retries.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(function.http(&deep_health()).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_instance_keeps_one_connection() {
+    let name = format!("test-{}", unique());
+    let url = url_with(&format!("application_name={name}"));
+    let function =
+        Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
+    for _ in 0..5 {
+        assert_eq!(function.http(&deep_health()).await.status, 200);
+    }
+    let database = database::connect("the number of connections")
+        .await
+        .expect("a DATABASE_URL");
+    let count = "SELECT pid, ssl FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE application_name = $1";
+    let connections = database.rows(count, &[&name]).await;
+    assert_eq!(
+        (connections.len(), &connections[0]["ssl"]),
+        (1, &json!(true))
+    );
+}

@@ -1,0 +1,323 @@
+//! Events that only API Gateway makes, and what becomes of them.
+
+use serde_json::{Value, json};
+use tests::api::PASSWORD;
+use tests::database::{self, Database, OwnDatabase};
+use tests::function::{Environment, Function, HttpEvent, run};
+use tests::unique;
+
+/// Registers a user through a function of its own and gives their id and token.
+pub(crate) async fn register(environment: &Environment) -> (String, String) {
+    let function = Function::start("register", environment).await;
+    let username = format!("u-{}", unique());
+    let body = json!({"username": username, "email": format!("{username}@example.com"), "password": PASSWORD});
+    let answer = function
+        .http(&HttpEvent::new("POST", "/api/auth/register", &[]).json(&body))
+        .await;
+    assert_eq!(answer.status, 201, "{:?}", answer.body);
+    let text = |name: &str| answer.body[name].as_str().expect("a text").to_owned();
+    (text("user_id"), text("access_token"))
+}
+
+#[tokio::test]
+async fn a_body_in_base64_is_read_as_what_it_is() {
+    let environment = Environment::default();
+    let (user_id, token) = register(&environment).await;
+    let function = Function::start("create-task", &environment).await;
+    let request = HttpEvent::new("POST", "/api/{user_id}/tasks", &[&user_id]).bearer(&token);
+
+    let good = request
+        .clone()
+        .header("content-type", "application/vnd.api+json")
+        .base64(b"{\"title\": \"\xc3\xa9\"}");
+    let answer = function.http(&good).await;
+    assert_eq!((answer.status, &answer.body["title"]), (201, &json!("é")));
+
+    let invalid = request
+        .clone()
+        .header("content-type", "application/json")
+        .body(b"{\"title\": \"\xff\"}");
+    let answer = function.http(&invalid).await;
+    assert_eq!(
+        (answer.status, &answer.body["detail"][0]["type"]),
+        (422, &json!("json_invalid"))
+    );
+    assert_eq!(answer.body["detail"][0]["loc"], json!(["body", 11]));
+}
+
+#[tokio::test]
+async fn a_header_that_is_no_text_is_no_token() {
+    let environment = Environment::default();
+    let function = Function::start("me", &environment).await;
+    let answer = function
+        .http(&HttpEvent::new("GET", "/api/auth/me", &[]).header("authorization", "Bearer \u{e9}"))
+        .await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(
+        answer.body,
+        json!({"detail": "Could not validate credentials"})
+    );
+}
+
+#[tokio::test]
+async fn a_managed_instance_serves_requests_at_once() {
+    let environment = Environment::default().with("AWS_LAMBDA_MAX_CONCURRENCY", "4");
+    let (user_id, token) = register(&environment).await;
+    let function = Function::start("create-task", &environment).await;
+    let create = async |title: &str| {
+        let request = HttpEvent::new("POST", "/api/{user_id}/tasks", &[&user_id]).bearer(&token);
+        function
+            .http(&request.json(&json!({ "title": title })))
+            .await
+    };
+    let answers = tokio::join!(create("a"), create("b"), create("c"), create("d"));
+    for (answer, title) in [answers.0, answers.1, answers.2, answers.3]
+        .iter()
+        .zip(["a", "b", "c", "d"])
+    {
+        assert_eq!((answer.status, &answer.body["title"]), (201, &json!(title)));
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_http_request_is_a_reported_failure_and_the_function_goes_on() {
+    let function = Function::start("docs", &Environment::default()).await;
+    assert!(function.invoke(json!({"not": "http"})).await.is_err());
+    let answer = function.http(&HttpEvent::new("GET", "/", &[])).await;
+    assert_eq!(
+        (answer.status, answer.body),
+        (200, json!({"message": "Welcome to the Todo API"}))
+    );
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_the_instance_goes_on() {
+    let own = OwnDatabase::create(database::connect("panics").await.expect("a DATABASE_URL")).await;
+    let environment = Environment::default().with("DATABASE_URL", own.url.clone());
+    assert_eq!(run("migrate", &[], &environment).await.status, Some(0));
+    let (_, token) = register(&environment).await;
+    let function = Function::start("me", &environment).await;
+    let request = HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token);
+
+    // The code that reads a column panics where it has another type than it was built for.
+    let database = Database::connect(&own.url).await;
+    let change = "ALTER TABLE \"user\" ALTER created_at TYPE";
+    database.execute(&format!("{change} text"), &[]).await;
+    let answer = function.http(&request).await;
+    assert_eq!(
+        (answer.status, answer.body),
+        (500, json!({"detail": "Internal Server Error"}))
+    );
+    database
+        .execute(
+            &format!("{change} timestamp USING created_at::timestamp"),
+            &[],
+        )
+        .await;
+    assert_eq!(function.http(&request).await.status, 200);
+    let log = function.stop().await;
+    assert!(
+        log.contains("panic: ") && log.contains("the handler panicked"),
+        "{log}"
+    );
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_is_not_in_the_log() {
+    let own = OwnDatabase::create(
+        database::connect("refused rows")
+            .await
+            .expect("a DATABASE_URL"),
+    )
+    .await;
+    let environment = Environment::default().with("DATABASE_URL", own.url.clone());
+    assert_eq!(run("migrate", &[], &environment).await.status, Some(0));
+    let (user_id, token) = register(&environment).await;
+    Database::connect(&own.url)
+        .await
+        .execute("ALTER TABLE task ADD CHECK (title <> 'private')", &[])
+        .await;
+    let function = Function::start("create-task", &environment).await;
+    let request = HttpEvent::new("POST", "/api/{user_id}/tasks", &[&user_id]).bearer(&token);
+    let answer = function
+        .http(&request.json(&json!({"title": "private"})))
+        .await;
+    assert_eq!(
+        (answer.status, answer.body),
+        (500, json!({"detail": "Internal Server Error"}))
+    );
+    let log = function.stop().await;
+    assert!(
+        log.contains("SQLSTATE 23514") && !log.contains("private"),
+        "{log}"
+    );
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn the_shallow_health_check_opens_no_connection() {
+    let relay = tests::relay::Relay::start().await;
+    let function = Function::start(
+        "health",
+        &Environment::default().with("DATABASE_URL", relay.url()),
+    )
+    .await;
+    let answer = function.http(&HttpEvent::new("GET", "/health", &[])).await;
+    assert_eq!((answer.status, &answer.body["status"]), (200, &json!("ok")));
+    assert_eq!(relay.round_trips(), 0);
+    let deep = function
+        .http(&HttpEvent::new("GET", "/health", &[]).query("deep=1"))
+        .await;
+    assert_eq!(
+        (deep.status, &deep.body["schema_version"]),
+        (200, &json!(1))
+    );
+    assert!(relay.round_trips() > 0);
+}
+
+#[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "most of them are the table of the routes"
+)]
+async fn each_authenticated_request_is_one_round_trip_and_logging_in_two() {
+    let relay = tests::relay::Relay::start().await;
+    let environment = Environment::default().with("DATABASE_URL", relay.url());
+    let (user_id, token) = register(&environment).await;
+    let me = Function::start("me", &environment).await;
+    let email = me
+        .http(&HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token))
+        .await
+        .body["email"]
+        .clone();
+    drop(me);
+    let user: &[&str] = &[&user_id];
+    let create = Function::start("create-task", &environment).await;
+    let task = create
+        .http(
+            &HttpEvent::new("POST", "/api/{user_id}/tasks", user)
+                .bearer(&token)
+                .json(&json!({"title": "a"})),
+        )
+        .await;
+    drop(create);
+    let id = task.body["id"].to_string();
+    let task: &[&str] = &[&user_id, &id];
+    let wrong = json!({"email": email, "password": "not the password"});
+    let fresh = || {
+        let name = format!("u-{}", unique());
+        json!({"username": name, "email": format!("{name}@example.com"), "password": PASSWORD})
+    };
+    for (function, method, route, values, body, round_trips) in [
+        ("me", "GET", "/api/auth/me", &[][..], Value::Null, 1),
+        (
+            "list-tasks",
+            "GET",
+            "/api/{user_id}/tasks",
+            user,
+            Value::Null,
+            1,
+        ),
+        (
+            "create-task",
+            "POST",
+            "/api/{user_id}/tasks",
+            user,
+            json!({"title": "b"}),
+            1,
+        ),
+        (
+            "get-task",
+            "GET",
+            "/api/{user_id}/tasks/{id}",
+            task,
+            Value::Null,
+            1,
+        ),
+        (
+            "update-task",
+            "PUT",
+            "/api/{user_id}/tasks/{id}",
+            task,
+            json!({"title": "c"}),
+            1,
+        ),
+        (
+            "update-task",
+            "PUT",
+            "/api/{user_id}/tasks/{id}",
+            task,
+            json!({"title": ""}),
+            1,
+        ),
+        (
+            "complete-task",
+            "PATCH",
+            "/api/{user_id}/tasks/{id}/complete",
+            task,
+            Value::Null,
+            1,
+        ),
+        (
+            "delete-task",
+            "DELETE",
+            "/api/{user_id}/tasks/{id}",
+            task,
+            Value::Null,
+            1,
+        ),
+        (
+            "login",
+            "POST",
+            "/api/auth/login",
+            &[],
+            json!({"email": email, "password": PASSWORD}),
+            2,
+        ),
+        ("login", "POST", "/api/auth/login", &[], wrong, 1),
+        ("register", "POST", "/api/auth/register", &[], fresh(), 2),
+        ("logout", "POST", "/api/auth/logout", &[], Value::Null, 1),
+    ] {
+        let function = Function::start(function, &environment).await;
+        let request = HttpEvent::new(method, route, values).bearer(&token);
+        // The first answer comes after connecting, and of a request that changes nothing.
+        let first = function
+            .http(
+                &HttpEvent::new(method, route, values)
+                    .bearer(&token)
+                    .query("first")
+                    .json(&json!([])),
+            )
+            .await;
+        assert!(first.status < 500, "{route}: {first:?}");
+        wait_for_connection(&relay).await;
+        let before = relay.round_trips();
+        let answer = function
+            .http(&if body.is_null() {
+                request
+            } else {
+                request.json(&body)
+            })
+            .await;
+        assert!(answer.status < 500, "{route}: {answer:?}");
+        assert_eq!(
+            relay.round_trips() - before,
+            round_trips,
+            "{method} {route}: {answer:?}"
+        );
+    }
+}
+
+/// Connecting goes on beside a first request that needs no database.
+async fn wait_for_connection(relay: &tests::relay::Relay) {
+    let mut seen = relay.round_trips();
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let now = relay.round_trips();
+        if now == seen {
+            return;
+        }
+        seen = now;
+    }
+}

@@ -1,0 +1,206 @@
+//! What a function needs to start, and what it says where that is missing.
+
+use std::time::Duration;
+
+use tests::function::{Environment, Function, run};
+use tokio::time::timeout;
+
+/// Every function that serves a route.
+pub(crate) const ROUTES: [&str; 12] = [
+    "register",
+    "login",
+    "logout",
+    "me",
+    "list-tasks",
+    "create-task",
+    "get-task",
+    "update-task",
+    "delete-task",
+    "complete-task",
+    "health",
+    "docs",
+];
+
+const PASSWORD: &str = "s3cret-password";
+
+/// Each kind of bad `DATABASE_URL`, and what the sentence about it says.
+const BAD_URLS: [(&str, &str); 13] = [
+    ("", "DATABASE_URL is missing"),
+    ("sqlite:///./todo.db", "SQLite"),
+    ("mysql://u:s3cret-password@ep-1.neon.tech/d", "MySQL"),
+    ("file:/tmp/todo.db", "names a file"),
+    ("not a url", "not a PostgreSQL connection string"),
+    (
+        "postgresql://u:s3cret-password@db.example.com/d",
+        "not one of Neon's",
+    ),
+    (
+        "postgresql://u:s3cret-password@localhost/d",
+        "ALLOW_LOCAL_DATABASE",
+    ),
+    (
+        "postgresql://u:s3cret-password@ep-1.neon.tech/d?sslmode=disable",
+        "sslmode=require",
+    ),
+    (
+        "postgresql://u:s3cret-password@ep-1.neon.tech/",
+        "no database name",
+    ),
+    ("postgresql://u@ep-1.neon.tech/d", "no password"),
+    ("postgresql://:s3cret-password@ep-1.neon.tech/d", "no role"),
+    (
+        "postgresql://u:s3cret-password@ep-1.neon.tech:port/d",
+        "cannot be read",
+    ),
+    ("postgresql://u:s3cret-p@ssword@ep-1.neon.tech/d", "%40"),
+];
+
+#[tokio::test]
+async fn no_function_starts_with_a_bad_database_url() {
+    for (url, sentence) in BAD_URLS {
+        let environment = Environment::default()
+            .with("DATABASE_URL", url)
+            .without("ALLOW_LOCAL_DATABASE")
+            // It would be refused an answer there, and hang, if it asked for an event.
+            .with("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9");
+        for function in ROUTES.iter().chain(&["migrate"]) {
+            let ended = run(function, &[], &environment).await;
+            assert_eq!(
+                ended.status,
+                Some(1),
+                "{function} with {url}: {}",
+                ended.output
+            );
+            assert!(
+                ended.output.contains(sentence),
+                "{function} with {url}: {}",
+                ended.output
+            );
+            assert!(
+                !ended.output.contains(PASSWORD) && !ended.output.contains("s3cret-p"),
+                "{function} with {url}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_function_with_bad_settings_asks_for_no_event() {
+    let mut function =
+        Function::start("list-tasks", &Environment::default().without("SECRET_KEY")).await;
+    assert!(
+        timeout(Duration::from_secs(1), function.asked())
+            .await
+            .is_ok_and(|asked| !asked)
+    );
+}
+
+#[tokio::test]
+async fn every_problem_is_named_at_once() {
+    let environment = Environment::default()
+        .with(
+            "DATABASE_URL",
+            "postgresql://u@db.example.com/d?sslmode=prefer",
+        )
+        .with("SECRET_KEY", "short")
+        .with("SSL_CERT_FILE", "/nowhere/ca.crt")
+        .with("ACCESS_TOKEN_EXPIRE_MINUTES", "soon");
+    let ended = run("login", &[], &environment).await;
+    assert_eq!(ended.status, Some(1));
+    for problem in [
+        "sslmode",
+        "db.example.com",
+        "no password",
+        "SECRET_KEY is too short",
+        "/nowhere/ca.crt",
+        "\"soon\"",
+    ] {
+        assert!(
+            ended.output.contains(problem),
+            "{problem} is not in: {}",
+            ended.output
+        );
+    }
+    assert_eq!(ended.output.lines().count(), 6, "{}", ended.output);
+}
+
+#[tokio::test]
+async fn a_secret_key_that_is_none_is_refused() {
+    for (key, sentence) in [
+        ("", "SECRET_KEY is missing"),
+        ("0123456789012345678901234567890", "too short"),
+        (
+            "your-super-secret-key-change-this-in-production",
+            "placeholder",
+        ),
+        ("CHANGE-ME-CHANGE-ME-CHANGE-ME-CHANGE-ME", "placeholder"),
+        ("00000000000000000000000000000000", "over and over"),
+    ] {
+        let ended = run(
+            "login",
+            &[],
+            &Environment::default().with("SECRET_KEY", key),
+        )
+        .await;
+        assert_eq!(ended.status, Some(1), "{}", ended.output);
+        assert!(ended.output.contains(sentence), "{}", ended.output);
+        assert!(
+            key.is_empty() || !ended.output.contains(key),
+            "the key is in: {}",
+            ended.output
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_certificates_has_to_hold_some() {
+    for path in ["/nowhere/ca.crt", "/", "/dev/null"] {
+        let ended = run(
+            "login",
+            &[],
+            &Environment::default().with("SSL_CERT_FILE", path),
+        )
+        .await;
+        assert_eq!(ended.status, Some(1), "{}", ended.output);
+        assert!(
+            ended.output.contains("SSL_CERT_FILE") && ended.output.contains(path),
+            "{}",
+            ended.output
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_function_outside_of_lambda_says_so() {
+    let ended = run("login", &[], &Environment::default()).await;
+    assert_eq!(ended.status, Some(1));
+    assert!(ended.output.contains("./dev up"), "{}", ended.output);
+}
+
+#[tokio::test]
+async fn the_log_names_the_database_and_no_secret() {
+    let environment = Environment::default().with("AWS_LAMBDA_LOG_LEVEL", "TRACE");
+    let url = std::env::var("DATABASE_URL").expect("a DATABASE_URL");
+    let password = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('@')?.0.split_once(':'))
+        .expect("credentials")
+        .1;
+    let key = std::env::var("SECRET_KEY").expect("a SECRET_KEY");
+
+    let mut function = Function::start("health", &environment).await;
+    function.ready().await;
+    let deep = tests::function::HttpEvent::new("GET", "/health", &[]).query("deep=1");
+    assert_eq!(function.http(&deep).await.status, 200);
+    let log = function.stop().await;
+    for word in [
+        "\"host\":\"localhost\"",
+        "\"database\":",
+        "\"role\":",
+        "\"route\":\"direct\"",
+        "\"tls\":",
+    ] {
+        assert!(log.contains(word), "{word} is not in: {log}");
+    }
+    assert!(!log.contains(password) && !log.contains(&key));
+}

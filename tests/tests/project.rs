@@ -1,0 +1,212 @@
+//! What has to be the same in several places, is.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use yaml_rust2::{Yaml, YamlLoader};
+
+/// A route: its method, its path, and the function that serves it.
+type Route = (String, String, String);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn toml(path: &str) -> toml::Table {
+    read(path)
+        .parse()
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn template() -> Yaml {
+    YamlLoader::load_from_str(&read("template.yaml"))
+        .expect("YAML")
+        .remove(0)
+}
+
+/// The names of the binaries, and whether each has a route.
+fn binaries() -> BTreeSet<String> {
+    let folder = root().join("functions/src/bin");
+    let names = std::fs::read_dir(folder).expect("a folder").map(|file| {
+        let path = file.expect("a file").path();
+        path.file_stem()
+            .and_then(|name| name.to_str())
+            .expect("a name")
+            .to_owned()
+    });
+    names.collect()
+}
+
+fn routes_of_the_local_router() -> BTreeSet<Route> {
+    let manifest = toml("Cargo.toml");
+    let table = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
+    let mut routes = BTreeSet::new();
+    for (path, targets) in table.as_table().expect("a table") {
+        for target in targets.as_array().expect("a list") {
+            let text = |name: &str| target[name].as_str().expect("a text").to_owned();
+            routes.insert((text("method"), path.clone(), text("function")));
+        }
+    }
+    routes
+}
+
+fn functions_of_the_template() -> Vec<(String, Yaml)> {
+    let template = template();
+    let resources = template["Resources"].as_hash().expect("resources");
+    let functions = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::Serverless::Function"));
+    functions
+        .map(|(name, resource)| (name.as_str().expect("a name").to_owned(), resource.clone()))
+        .collect()
+}
+
+fn binary_of(function: &Yaml) -> String {
+    assert_eq!(
+        function["Metadata"]["BuildMethod"].as_str(),
+        Some("rust-cargolambda"),
+        "{function:?}"
+    );
+    function["Metadata"]["BuildProperties"]["Binary"]
+        .as_str()
+        .expect("a Binary")
+        .to_owned()
+}
+
+fn routes_of_the_template() -> BTreeSet<Route> {
+    let mut routes = BTreeSet::new();
+    for (name, function) in functions_of_the_template() {
+        let Some(events) = function["Properties"]["Events"].as_hash() else {
+            continue;
+        };
+        for event in events
+            .values()
+            .filter(|event| event["Type"].as_str() == Some("HttpApi"))
+        {
+            let text = |property: &str| {
+                event["Properties"][property]
+                    .as_str()
+                    .expect("a text")
+                    .to_owned()
+            };
+            let is_new = routes.insert((
+                text("Method").to_uppercase(),
+                text("Path"),
+                binary_of(&function),
+            ));
+            assert!(is_new, "{name} has a route twice");
+        }
+    }
+    routes
+}
+
+/// The routes that the contract lists.
+fn routes_of_the_contract() -> BTreeSet<Route> {
+    [
+        ("POST", "/api/auth/register", "register"),
+        ("POST", "/api/auth/login", "login"),
+        ("POST", "/api/auth/token", "login"),
+        ("POST", "/api/auth/logout", "logout"),
+        ("GET", "/api/auth/me", "me"),
+        ("GET", "/api/{user_id}/tasks", "list-tasks"),
+        ("POST", "/api/{user_id}/tasks", "create-task"),
+        ("GET", "/api/{user_id}/tasks/{id}", "get-task"),
+        ("PUT", "/api/{user_id}/tasks/{id}", "update-task"),
+        ("DELETE", "/api/{user_id}/tasks/{id}", "delete-task"),
+        (
+            "PATCH",
+            "/api/{user_id}/tasks/{id}/complete",
+            "complete-task",
+        ),
+        ("GET", "/health", "health"),
+        ("GET", "/", "docs"),
+    ]
+    .into_iter()
+    .map(|(method, path, function)| (method.to_owned(), path.to_owned(), function.to_owned()))
+    .collect()
+}
+
+#[test]
+fn the_template_the_local_router_and_the_contract_name_the_same_routes() {
+    assert_eq!(routes_of_the_local_router(), routes_of_the_contract());
+    assert_eq!(routes_of_the_template(), routes_of_the_contract());
+}
+
+#[test]
+fn every_binary_is_a_function_of_the_template_and_has_a_route_or_none() {
+    let deployed: BTreeSet<_> = functions_of_the_template()
+        .iter()
+        .map(|(_, function)| binary_of(function))
+        .collect();
+    assert_eq!(deployed, binaries());
+    let routed: BTreeSet<_> = routes_of_the_contract()
+        .into_iter()
+        .map(|(_, _, function)| function)
+        .collect();
+    let without: Vec<_> = binaries().difference(&routed).cloned().collect();
+    assert_eq!(without, ["migrate"]);
+}
+
+#[test]
+fn the_template_leaves_local_databases_out_and_takes_no_catch_all() {
+    let template = read("template.yaml");
+    for word in ["ALLOW_LOCAL_DATABASE", "$default", "DefinitionBody"] {
+        assert!(!template.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn no_sqlite_crate_is_in_the_lock_file() {
+    let lock = toml("Cargo.lock");
+    let names = lock["package"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .filter_map(|package| package["name"].as_str());
+    let sqlite: Vec<_> = names.filter(|name| name.contains("sqlite")).collect();
+    assert!(sqlite.is_empty(), "{sqlite:?}");
+}
+
+#[test]
+fn no_database_file_lies_in_the_project() {
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let generated = [".git", "target", ".dev", "node_modules"]
+                .iter()
+                .any(|name| path.ends_with(name));
+            if path.is_dir() && !path.is_symlink() && !generated {
+                folders.push(path);
+            } else {
+                let ending = path.extension().unwrap_or_default();
+                assert!(
+                    ending != "db" && ending != "sqlite" && ending != "sqlite3",
+                    "{}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_version_stands_in_the_workspaces_table() {
+    for package in ["functions", "shared", "tests"] {
+        let manifest = toml(&format!("{package}/Cargo.toml"));
+        for (name, dependency) in manifest["dependencies"].as_table().expect("dependencies") {
+            assert_eq!(
+                dependency.get("workspace").and_then(toml::Value::as_bool),
+                Some(true),
+                "{package}: {name}"
+            );
+        }
+    }
+}
