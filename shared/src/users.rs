@@ -96,8 +96,8 @@ fn email(value: &RawValue) -> Result<String, Broken> {
         .without_display_text()
         .without_domain_literal();
     match EmailAddress::parse_with_options(&email, options) {
-        Ok(_) => Ok(email),
-        Err(_) => Err(Broken::value_error("not a valid email address")),
+        Ok(_) if !email.contains(char::is_control) => Ok(email),
+        _ => Err(Broken::value_error("not a valid email address")),
     }
 }
 
@@ -290,4 +290,59 @@ pub async fn register(
     Err(Error::Internal(Cause::new(
         "an account can be neither created nor found; is the sequence of its ids behind?",
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(address: &str) -> bool {
+        let value = serde_json::value::to_raw_value(address).expect("JSON");
+        email(&value).is_ok()
+    }
+
+    #[test]
+    fn an_email_address_is_told_from_what_is_none() {
+        for good in [
+            "a@example.com",
+            "first.last+tag@sub.example.co.uk",
+            "ünïcode@exämple.de",
+            "A_B-c@EXAMPLE.COM",
+            "o'hara@example.com",
+        ] {
+            assert!(accepts(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a@",
+            "@example.com",
+            "a@example",
+            "a@localhost",
+            "a@@example.com",
+            "a b@example.com",
+            "a@exa mple.com",
+            "a..b@example.com",
+            ".a@example.com",
+            "a.@example.com",
+            "a@example..com",
+            "a@.example.com",
+            "a@example.com.",
+            "a@-example.com",
+            "a@example-.com",
+            " a@example.com",
+            "a@example.com ",
+            "a@example.com\n",
+            "<a@example.com>",
+            "Ada <a@example.com>",
+            "a@[127.0.0.1]",
+            "\"\t\"@example.com",
+            "a,b@example.com",
+            "a@example.com,b@example.com",
+        ] {
+            assert!(!accepts(bad), "{bad}");
+        }
+        assert!(accepts(&format!("{}@example.com", "a".repeat(64))));
+        assert!(!accepts(&format!("{}@example.com", "a".repeat(65))));
+    }
 }

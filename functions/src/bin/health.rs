@@ -3,16 +3,27 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde::Serialize;
 use shared::database::schema;
 use shared::{App, Error, Reply, Request};
 
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_version: Option<i32>,
+}
+
 async fn health(request: Request, app: &'static App) -> Result<Reply, Error> {
-    if request.query("deep") != Some("1") {
-        return Reply::ok(&json!({"status": "ok"}));
-    }
-    let schema_version = schema::check(&app.database).await?;
-    Reply::ok(&json!({"status": "ok", "database": "ok", "schema_version": schema_version}))
+    let schema_version = if request.query("deep") == Some("1") {
+        Some(schema::check(&app.database).await?)
+    } else {
+        None
+    };
+    Reply::ok(&Health {
+        status: "ok",
+        schema_version,
+    })
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,0 +1,209 @@
+//! The body of a request.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Violation, json_string, syntax};
+use crate::Error;
+
+/// The body of a request: JSON text whose syntax is good, or something else that no type can be read from.
+#[derive(Debug)]
+pub struct Body(Box<RawValue>);
+
+impl Body {
+    /// Takes the bytes of a body that claims to be JSON. No bytes at all count as `null`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where they are not JSON.
+    pub fn json(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            Error::Invalid(vec![Violation::json_invalid(
+                valid.chars().count(),
+                "invalid UTF-8".to_owned(),
+            )])
+        })?;
+        // Some programs begin a file with a mark; parsers may ignore it (RFC 8259, 8.1).
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        match serde_json::from_str::<Box<RawValue>>(text) {
+            Ok(json) => Ok(Self(json)),
+            Err(error) => Err(Error::Invalid(vec![Violation::json_invalid(
+                stop_in_characters(text),
+                words(&error),
+            )])),
+        }
+    }
+
+    /// The body, as it came.
+    pub(super) fn as_json(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// Takes a body of another content type: it counts as one string.
+    pub fn text(bytes: &[u8]) -> Self {
+        if bytes.is_empty() {
+            Self::default()
+        } else {
+            Self(json_string(&String::from_utf8_lossy(bytes)))
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+}
+
+/// Where the text stops being JSON, in characters.
+fn stop_in_characters(text: &str) -> usize {
+    text[..syntax::stop(text)].chars().count()
+}
+
+/// What the parser said, without the position, which stands beside it.
+fn words(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    words
+        .split(" at line ")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// An object's members, whose values are not looked into yet. A name is bytes, since half of a surrogate pair may stand
+/// in one; no field of ours is called that.
+pub(super) struct Members<'a>(HashMap<Cow<'a, [u8]>, &'a RawValue>);
+
+impl<'a> Members<'a> {
+    /// The members, if this is an object.
+    pub(super) fn of(json: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(json.get()).ok()
+    }
+
+    /// The value of a name; of several the last.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.get(name.as_bytes()).copied()
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = HashMap::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.insert(name, value);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+struct Name<'a>(Cow<'a, [u8]>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Name<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a name")
+            }
+
+            fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Name(name.into()))
+            }
+
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
+                Ok(Name(name.to_owned().into()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::validation::tests::violations;
+
+    #[test]
+    fn text_that_is_not_json_is_refused_at_its_character() {
+        // The offsets are those of Python's parser.
+        for (text, offset) in [
+            ("{bad json}", 1),
+            (r#"{"title": }"#, 10),
+            (r#"{"a":1,}"#, 7),
+            (r#"{"title": "x""#, 13),
+            (r#"{"title": "x"#, 10),
+            ("not json", 0),
+            (r#"{"a":1} x"#, 8),
+            ("[1,", 3),
+            ("{", 1),
+            ("tru", 0),
+            (r#"{"a":1 "b":2}"#, 7),
+            ("\n\n{\"ü\": }", 8),
+            (r#"{"title":"é", x}"#, 14),
+            (r#"{"a": tru}"#, 6),
+            ("  ", 2),
+            (r#"{"a":1,"b":true"#, 15),
+            ("[true,false", 11),
+            (r#"{"a":trueish}"#, 9),
+            ("truex", 4),
+            ("{\"a\":\"b\tc\"}", 7),
+            (r#"{"title":"C:\dir"}"#, 12),
+            (r#"{"a":"\u12"}"#, 7),
+            (r#"{"a":"abc\u123"#, 10),
+            (r#"{"a":-}"#, 5),
+            ("--1", 0),
+            (r#"{"a":1.}"#, 6),
+            ("1.e5", 1),
+            (r#"{"a":1e+}"#, 6),
+            ("[1, fals\ne]", 4),
+            ("01", 1),
+            ("[1 2]", 3),
+            ("{,}", 1),
+            (r#"{"a" 1}"#, 5),
+            ("[NaN]", 1),
+            ("[", 1),
+            ("]", 0),
+            (r#"{"a":1]"#, 6),
+            (r#"{"a\\":"\""#, 7),
+        ] {
+            let error = violations(&Body::json(text.as_bytes()).expect_err(text));
+            assert_eq!(error[0]["loc"], json!(["body", offset]), "{text}");
+            assert_eq!(
+                (&error[0]["type"], &error[0]["input"]),
+                (&json!("json_invalid"), &json!({})),
+                "{text}"
+            );
+            assert!(error[0]["ctx"]["error"].is_string(), "{text}");
+        }
+        let error = violations(&Body::json(b"{\"\xc3\xa9\": \"\xff\"}").expect_err("not UTF-8"));
+        assert_eq!(error[0]["loc"], json!(["body", 7]));
+    }
+}
