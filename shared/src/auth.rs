@@ -4,6 +4,9 @@ pub mod password;
 pub mod session;
 mod token;
 
+use crate::Error;
+use crate::error::Cause;
+
 pub use token::{AccessToken, Claims, IssuedToken, Tokens};
 
 /// Who is calling, by the word of a token of ours. The session is not yet looked up: every statement that works for a
@@ -14,4 +17,15 @@ pub struct Caller {
     pub user_id: i32,
     /// The session's name: the token's `jti`.
     pub session: String,
+}
+
+/// Bytes that nobody can guess.
+///
+/// # Errors
+/// [`Error::Internal`] where the system has none.
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], Error> {
+    let mut random = [0; BYTES];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::Internal(Cause::from_error("randomness", &error)))?;
+    Ok(random)
 }

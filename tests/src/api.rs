@@ -10,6 +10,12 @@ use crate::unique;
 /// The password of every user that the tests register.
 pub const PASSWORD: &str = "correct horse battery";
 
+/// The body that registers a user whom no other test knows.
+pub fn registration() -> Value {
+    let username = format!("u-{}", unique());
+    json!({"username": username, "email": format!("{username}@example.com"), "password": PASSWORD})
+}
+
 /// The API under test.
 pub struct Api {
     base_url: String,
@@ -159,15 +165,16 @@ impl Api {
 
     /// Registers a user whom no other test knows.
     pub async fn register(&self) -> User {
-        let username = format!("u-{}", unique());
-        let email = format!("{username}@example.com");
-        let body = json!({"username": username, "email": email, "password": PASSWORD});
-        let answer = self.post("/api/auth/register", &body).await.expect(201);
+        let answer = self
+            .post("/api/auth/register", &registration())
+            .await
+            .expect(201);
+        let text = |name: &str| answer[name].as_str().expect("a text").to_owned();
         User {
             id: answer["id"].as_i64().expect("an id"),
-            username,
-            email,
-            token: answer["access_token"].as_str().expect("a token").to_owned(),
+            username: text("username"),
+            email: text("email"),
+            token: text("access_token"),
         }
     }
 

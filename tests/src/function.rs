@@ -379,6 +379,11 @@ impl HttpEvent {
         }
     }
 
+    /// A look at the database, through a function that needs no token.
+    pub fn deep_health() -> Self {
+        Self::new("GET", "/health", &[]).query("deep=1")
+    }
+
     /// With a query.
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {

@@ -69,11 +69,6 @@ impl Relay {
     pub fn round_trips(&self) -> u64 {
         self.counts.round_trips.load(Ordering::SeqCst)
     }
-
-    /// The address it listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
 }
 
 /// The host and port in `DATABASE_URL`.

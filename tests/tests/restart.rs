@@ -5,9 +5,9 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::api::PASSWORD;
+use tests::api::registration;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::{leave_out, unique};
+use tests::leave_out;
 
 async fn http(environment: &Environment, function: &str, request: &HttpEvent) -> Value {
     // A function of its own for each request: nothing can stand in its memory.
@@ -28,8 +28,7 @@ async fn all_data_survives_a_restart_of_the_functions_and_of_the_database() {
         );
     };
     let environment = Environment::default();
-    let username = format!("u-{}", unique());
-    let user = json!({"username": username, "email": format!("{username}@example.com"), "password": PASSWORD});
+    let user = registration();
     let registered = http(
         &environment,
         "register",

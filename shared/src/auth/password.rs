@@ -90,9 +90,7 @@ fn derive(password: &SecretString, salt: &[u8]) -> argon2::Result<[u8; OUTPUT_BY
 }
 
 fn hash_now(password: &SecretString) -> Result<String, Error> {
-    let mut salt = [0; RECOMMENDED_SALT_LEN];
-    getrandom::fill(&mut salt)
-        .map_err(|error| Error::Internal(Cause::from_error("randomness", &error)))?;
+    let salt: [u8; RECOMMENDED_SALT_LEN] = super::random()?;
     let output = derive(password, &salt).map_err(|error| failed(&error))?;
     let hash = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),

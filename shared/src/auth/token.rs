@@ -17,7 +17,7 @@ use crate::settings::Settings;
 /// How far ahead of this machine's clock the one that issued a token may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// Random bits in a session's name.
+/// Random bytes in a session's name.
 const JTI_BYTES: usize = 16;
 
 /// Issues tokens, and tells its own from all others.
@@ -123,10 +123,7 @@ impl Tokens {
         username: &str,
         now: SystemTime,
     ) -> Result<IssuedToken, Error> {
-        let mut random = [0; JTI_BYTES];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::Internal(Cause::from_error("randomness", &error)))?;
-        let jti = URL_SAFE_NO_PAD.encode(random);
+        let jti = URL_SAFE_NO_PAD.encode(super::random::<JTI_BYTES>()?);
 
         let iat = unix_seconds(now)?;
         let exp = iat + self.lifetime.as_secs();

@@ -220,56 +220,10 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_refused() {
-        let body = Body::json(br#"{"field":"\ud800"}"#).expect("JSON");
-        let mut fields = Fields::of(&body).expect("an object");
-        let read = fields.required("field", any_text);
-        assert!(matches!(fields.finish(read), Err(Error::Invalid(_))));
-    }
-
-    #[test]
-    fn booleans_are_read_as_pydantic_reads_them() {
-        for value in [
-            "true",
-            "1",
-            "1.0",
-            "1e0",
-            r#""1""#,
-            r#""TRUE""#,
-            r#""t""#,
-            r#""Yes""#,
-            r#""y""#,
-            r#""on""#,
-        ] {
-            assert!(accepted(lax_bool, value), "{value}");
-        }
-        for value in [
-            "false",
-            "0",
-            "0.0",
-            "-0",
-            r#""0""#,
-            r#""False""#,
-            r#""f""#,
-            r#""NO""#,
-            r#""n""#,
-            r#""off""#,
-        ] {
-            assert!(!accepted(lax_bool, value), "{value}");
-        }
-        for value in [
-            "2",
-            "2.0",
-            "-1",
-            "12345678901234567890123",
-            r#""""#,
-            r#""maybe""#,
-            r#"" true""#,
-        ] {
-            assert_eq!(refused(lax_bool, value)["type"], "bool_parsing", "{value}");
-        }
-        for value in ["null", "[]", "{}", "0.5", "[true]"] {
-            assert_eq!(refused(lax_bool, value)["type"], "bool_type", "{value}");
+    fn what_no_type_of_ours_can_hold_says_nothing_of_a_boolean() {
+        for value in ["1e400", "-1e400", r#""\ud800""#] {
+            let value = RawValue::from_string(value.to_owned()).expect("JSON");
+            assert_eq!(lax_bool(&value).expect_err("refused").kind, "bool_parsing");
         }
     }
 }

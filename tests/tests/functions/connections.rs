@@ -8,10 +8,6 @@ use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
 use tests::{database, relay, unique};
 use tokio::net::TcpListener;
 
-fn deep_health() -> HttpEvent {
-    HttpEvent::new("GET", "/health", &[]).query("deep=1")
-}
-
 #[track_caller]
 fn unavailable(answer: &HttpAnswer) {
     assert_eq!(
@@ -28,7 +24,7 @@ fn unavailable(answer: &HttpAnswer) {
 /// Asks a function for the database and gives its answer and its log.
 async fn ask(environment: &Environment) -> (HttpAnswer, String) {
     let function = Function::start("health", environment).await;
-    let answer = function.http(&deep_health()).await;
+    let answer = function.http(&HttpEvent::deep_health()).await;
     (answer, function.stop().await)
 }
 
@@ -107,7 +103,7 @@ async fn a_server_that_is_down_or_says_nothing_is_unavailable_in_time() {
         let function =
             Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
         let started = Instant::now();
-        unavailable(&function.http(&deep_health()).await);
+        unavailable(&function.http(&HttpEvent::deep_health()).await);
         assert!(
             started.elapsed().as_secs_f32() < 6.0,
             "{:?}",
@@ -123,7 +119,7 @@ async fn a_connection_that_the_server_ended_is_made_anew() {
     let url = url_with(&format!("application_name={name}"));
     let function =
         Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
-    assert_eq!(function.http(&deep_health()).await.status, 200);
+    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     let database = database::connect("ended connections")
         .await
         .expect("a DATABASE_URL");
@@ -131,7 +127,7 @@ async fn a_connection_that_the_server_ended_is_made_anew() {
     assert_eq!(database.rows(end, &[&name]).await, [json!({"ended": true})]);
     // The function has the time to see it; where it has not, is a matter of retries.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    assert_eq!(function.http(&deep_health()).await.status, 200);
+    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
 }
 
 #[tokio::test]
@@ -141,7 +137,7 @@ async fn an_instance_keeps_one_connection() {
     let function =
         Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
     for _ in 0..5 {
-        assert_eq!(function.http(&deep_health()).await.status, 200);
+        assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     }
     let database = database::connect("the number of connections")
         .await

@@ -1,19 +1,17 @@
 //! Events that only API Gateway makes, and what becomes of them.
 
 use serde_json::{Value, json};
-use tests::api::PASSWORD;
-use tests::database::{self, Database, OwnDatabase};
-use tests::function::{Environment, Function, HttpEvent, run};
-use tests::unique;
+use tests::api::{PASSWORD, registration};
+use tests::database::Database;
+use tests::function::{Environment, Function, HttpEvent};
+
+use crate::migrations::migrated_database;
 
 /// Registers a user through a function of its own and gives their id and token.
 pub(crate) async fn register(environment: &Environment) -> (String, String) {
     let function = Function::start("register", environment).await;
-    let username = format!("u-{}", unique());
-    let body = json!({"username": username, "email": format!("{username}@example.com"), "password": PASSWORD});
-    let answer = function
-        .http(&HttpEvent::new("POST", "/api/auth/register", &[]).json(&body))
-        .await;
+    let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&registration());
+    let answer = function.http(&request).await;
     assert_eq!(answer.status, 201, "{:?}", answer.body);
     let text = |name: &str| answer.body[name].as_str().expect("a text").to_owned();
     (text("user_id"), text("access_token"))
@@ -92,9 +90,7 @@ async fn an_event_that_is_no_http_request_is_a_reported_failure_and_the_function
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_instance_goes_on() {
-    let own = OwnDatabase::create(database::connect("panics").await.expect("a DATABASE_URL")).await;
-    let environment = Environment::default().with("DATABASE_URL", own.url.clone());
-    assert_eq!(run("migrate", &[], &environment).await.status, Some(0));
+    let (own, environment) = migrated_database().await;
     let (_, token) = register(&environment).await;
     let function = Function::start("me", &environment).await;
     let request = HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token);
@@ -125,14 +121,7 @@ async fn a_panic_is_a_500_and_the_instance_goes_on() {
 
 #[tokio::test]
 async fn a_row_that_the_database_refuses_is_not_in_the_log() {
-    let own = OwnDatabase::create(
-        database::connect("refused rows")
-            .await
-            .expect("a DATABASE_URL"),
-    )
-    .await;
-    let environment = Environment::default().with("DATABASE_URL", own.url.clone());
-    assert_eq!(run("migrate", &[], &environment).await.status, Some(0));
+    let (own, environment) = migrated_database().await;
     let (user_id, token) = register(&environment).await;
     Database::connect(&own.url)
         .await
@@ -166,9 +155,7 @@ async fn the_shallow_health_check_opens_no_connection() {
     let answer = function.http(&HttpEvent::new("GET", "/health", &[])).await;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("ok")));
     assert_eq!(relay.round_trips(), 0);
-    let deep = function
-        .http(&HttpEvent::new("GET", "/health", &[]).query("deep=1"))
-        .await;
+    let deep = function.http(&HttpEvent::deep_health()).await;
     assert_eq!(
         (deep.status, &deep.body["schema_version"]),
         (200, &json!(1))
@@ -205,10 +192,6 @@ async fn each_authenticated_request_is_one_round_trip_and_logging_in_two() {
     let id = task.body["id"].to_string();
     let task: &[&str] = &[&user_id, &id];
     let wrong = json!({"email": email, "password": "not the password"});
-    let fresh = || {
-        let name = format!("u-{}", unique());
-        json!({"username": name, "email": format!("{name}@example.com"), "password": PASSWORD})
-    };
     for (function, method, route, values, body, round_trips) in [
         ("me", "GET", "/api/auth/me", &[][..], Value::Null, 1),
         (
@@ -276,7 +259,14 @@ async fn each_authenticated_request_is_one_round_trip_and_logging_in_two() {
             2,
         ),
         ("login", "POST", "/api/auth/login", &[], wrong, 1),
-        ("register", "POST", "/api/auth/register", &[], fresh(), 2),
+        (
+            "register",
+            "POST",
+            "/api/auth/register",
+            &[],
+            registration(),
+            2,
+        ),
         ("logout", "POST", "/api/auth/logout", &[], Value::Null, 1),
     ] {
         let function = Function::start(function, &environment).await;

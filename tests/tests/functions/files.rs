@@ -1,10 +1,10 @@
 //! Nothing is written to disk.
 
 use serde_json::{Value, json};
-use tests::api::PASSWORD;
+use tests::api::registration;
 use tests::database;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::{leave_out, unique};
+use tests::leave_out;
 
 use crate::events::register;
 
@@ -59,7 +59,7 @@ async fn no_function_writes_a_file() {
     let environment = Environment::default();
     let (user_id, token) = register(&environment).await;
     let user: &[&str] = &[&user_id];
-    let new_user = json!({"username": format!("u-{}", unique()), "email": format!("{}@example.com", unique()), "password": PASSWORD});
+    let new_user = registration();
     let post = |route: &str, body: &Value| HttpEvent::new("POST", route, &[]).json(body);
     writes_no_file(
         "register",
@@ -110,12 +110,7 @@ async fn no_function_writes_a_file() {
     )
     .await;
     writes_no_file("delete-task", &environment, Some(&task("DELETE", ""))).await;
-    writes_no_file(
-        "health",
-        &environment,
-        Some(&HttpEvent::new("GET", "/health", &[]).query("deep=1")),
-    )
-    .await;
+    writes_no_file("health", &environment, Some(&HttpEvent::deep_health())).await;
     writes_no_file("docs", &environment, Some(&HttpEvent::new("GET", "/", &[]))).await;
     writes_no_file(
         "logout",

@@ -2,16 +2,22 @@
 
 use serde_json::{Value, json};
 use tests::database::{self, Database, OwnDatabase};
-use tests::function::{Environment, Function, run};
+use tests::function::{Environment, Function, HttpEvent, run};
 
-async fn own_database() -> (OwnDatabase, Environment) {
+/// A database without tables, and what a function that works on it is given.
+pub(crate) async fn own_database() -> (OwnDatabase, Environment) {
     let server = database::connect("migrations")
         .await
         .expect("a DATABASE_URL");
     let own = OwnDatabase::create(server).await;
-    let environment = Environment::default()
-        .with("DATABASE_URL", own.url.clone())
-        .without("SECRET_KEY");
+    let environment = Environment::default().with("DATABASE_URL", own.url.clone());
+    (own, environment)
+}
+
+/// One with the tables of this build.
+pub(crate) async fn migrated_database() -> (OwnDatabase, Environment) {
+    let (own, environment) = own_database().await;
+    assert_eq!(run("migrate", &[], &environment).await.status, Some(0));
     (own, environment)
 }
 
@@ -28,7 +34,8 @@ async fn history(url: &str) -> Vec<Value> {
 #[tokio::test]
 async fn an_empty_event_brings_an_empty_database_up_to_date_and_a_second_one_changes_nothing() {
     let (own, environment) = own_database().await;
-    let function = Function::start("migrate", &environment).await;
+    // It signs no tokens, so it needs no key.
+    let function = Function::start("migrate", &environment.without("SECRET_KEY")).await;
     let first = function.invoke(json!({})).await.expect("a success");
     assert_eq!(
         first["applied"].as_array().map(Vec::len),
@@ -48,6 +55,7 @@ async fn an_empty_event_brings_an_empty_database_up_to_date_and_a_second_one_cha
 #[tokio::test]
 async fn of_two_runs_at_once_one_works_and_the_other_finds_nothing_to_do() {
     let (own, environment) = own_database().await;
+    let environment = environment.without("SECRET_KEY");
     let (first, second) = tokio::join!(
         run("migrate", &[], &environment),
         run("migrate", &[], &environment)
@@ -142,12 +150,11 @@ async fn a_pooled_host_is_not_taken_for_the_direct_one() {
 
 #[tokio::test]
 async fn a_function_on_a_database_without_tables_is_unavailable() {
-    let (own, _) = own_database().await;
-    let environment = Environment::default().with("DATABASE_URL", own.url.clone());
+    let (own, environment) = own_database().await;
     let function = Function::start("login", &environment).await;
     let body = json!({"email": "a@example.com", "password": "b"});
     let answer = function
-        .http(&tests::function::HttpEvent::new("POST", "/api/auth/login", &[]).json(&body))
+        .http(&HttpEvent::new("POST", "/api/auth/login", &[]).json(&body))
         .await;
     assert_eq!(
         (answer.status, answer.body),
@@ -155,7 +162,6 @@ async fn a_function_on_a_database_without_tables_is_unavailable() {
     );
     assert!(function.stop().await.contains("Run the migrations"));
     let health = Function::start("health", &environment).await;
-    let deep = tests::function::HttpEvent::new("GET", "/health", &[]).query("deep=1");
-    assert_eq!(health.http(&deep).await.status, 503);
+    assert_eq!(health.http(&HttpEvent::deep_health()).await.status, 503);
     own.drop().await;
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tests::function::{Environment, Function, run};
+use tests::function::{Environment, Function, HttpEvent, run};
 use tokio::time::timeout;
 
 /// Every function that serves a route.
-pub(crate) const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 12] = [
     "register",
     "login",
     "logout",
@@ -190,8 +190,7 @@ async fn the_log_names_the_database_and_no_secret() {
 
     let mut function = Function::start("health", &environment).await;
     function.ready().await;
-    let deep = tests::function::HttpEvent::new("GET", "/health", &[]).query("deep=1");
-    assert_eq!(function.http(&deep).await.status, 200);
+    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     let log = function.stop().await;
     for word in [
         "\"host\":\"localhost\"",
