@@ -5,7 +5,7 @@ use std::pin::pin;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::TryStreamExt as _;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use tracing::{info, warn};
@@ -29,6 +29,8 @@ pub struct Database {
     url: DatabaseUrl,
     max_connections: usize,
     pool: OnceCell<Pool>,
+    /// Filled once the schema has been seen to be one that this build can work with.
+    schema: OnceCell<()>,
 }
 
 impl Database {
@@ -41,6 +43,7 @@ impl Database {
             url,
             max_connections,
             pool: OnceCell::new(),
+            schema: OnceCell::new(),
         }
     }
 
@@ -142,19 +145,34 @@ impl Database {
         }
     }
 
+    /// A connection. The first one of a process also sees that the schema is not behind this build; where it is, every
+    /// later one looks again.
     async fn connection(&self) -> Result<Object, Error> {
+        let deadline = Instant::now() + deadlines::ACQUIRE;
         let connect = async {
             let pool = self.pool.get_or_try_init(async || self.new_pool()).await?;
             let connection = pool.get().await;
             connection
                 .map_err(|error| Error::Unavailable(Cause::from_error("could not connect", &error)))
         };
-        match timeout(deadlines::ACQUIRE, connect).await {
-            Ok(connection) => connection,
-            Err(_) => Err(Error::Unavailable(Cause::new(format!(
+        let late = |_| {
+            Error::Unavailable(Cause::new(format!(
                 "no connection in {:?}",
                 deadlines::ACQUIRE
-            )))),
+            )))
+        };
+        let connection = timeout_at(deadline, connect).await.map_err(late)??;
+        let check = self
+            .schema
+            .get_or_try_init(async || schema::check_on(&connection).await);
+        match timeout_at(deadline, check).await {
+            Ok(Ok(())) => Ok(connection),
+            Ok(Err(error)) => Err(error),
+            Err(elapsed) => {
+                // As for a statement below.
+                discard(connection);
+                Err(late(elapsed))
+            }
         }
     }
 

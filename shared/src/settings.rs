@@ -54,6 +54,19 @@ impl Settings {
         Self::from_lookup(&variable)
     }
 
+    /// Reads `DATABASE_URL` alone, for a function that signs no tokens.
+    ///
+    /// # Errors
+    /// As for [`Settings::from_env`].
+    pub fn database_from_env() -> Result<DatabaseUrl, Problems> {
+        let mut problems = Problems::new();
+        let database = collect(&mut problems, database(&variable));
+        if let Err(problem) = check_ca_file(&variable) {
+            problems.push(problem);
+        }
+        database.filter(|_| problems.is_empty()).ok_or(problems)
+    }
+
     fn from_lookup(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
         let mut problems = Problems::new();
 
@@ -85,41 +98,98 @@ impl Settings {
     }
 }
 
-/// What `migrate` needs: the direct connection string, since its lock and its statements need one session, which a
-/// pooler does not keep.
-///
-/// # Errors
-/// Every problem found, as for [`Settings::from_env`].
-pub fn direct_database_from_env() -> Result<DatabaseUrl, Problems> {
-    direct_database(&variable)
+/// What `migrate` needs to know.
+#[derive(Debug)]
+pub struct MigrationSettings {
+    /// The direct connection string, since a migration's lock and its statements need one session, which a pooler does
+    /// not keep: `DATABASE_URL_UNPOOLED`, or `DATABASE_URL` without the pooler in its host.
+    pub database: DatabaseUrl,
+    /// Who is to be let in: `APPLICATION_ROLE`.
+    pub application_role: Option<ApplicationRole>,
 }
 
-fn direct_database(variable: &impl Fn(&str) -> Option<String>) -> Result<DatabaseUrl, Problems> {
-    let mut problems = Problems::new();
-    let database = match variable("DATABASE_URL_UNPOOLED") {
-        Some(url) => DatabaseUrl::parse("DATABASE_URL_UNPOOLED", &url, local_allowed(variable)),
-        None => database(variable).map(DatabaseUrl::direct),
-    };
-    let database = collect(&mut problems, database);
-    if let Err(problem) = check_ca_file(variable) {
-        problems.push(problem);
+/// The role that the functions work as, where it is not the one that owns the tables.
+#[derive(Debug)]
+pub struct ApplicationRole {
+    /// Its name.
+    pub name: String,
+    /// Its password, should it have to be created: the one in `DATABASE_URL`, if that names the role.
+    pub password: Option<SecretString>,
+}
+
+impl MigrationSettings {
+    /// Reads the settings from the process's environment.
+    ///
+    /// # Errors
+    /// Every problem found, as for [`Settings::from_env`].
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::from_lookup(&variable)
     }
-    match database {
-        Some(database) if database.route() == Route::Pooled => {
+
+    fn from_lookup(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let mut problems = Problems::new();
+        let database = match variable("DATABASE_URL_UNPOOLED") {
+            Some(url) => DatabaseUrl::parse("DATABASE_URL_UNPOOLED", &url, local_allowed(variable)),
+            None => database(variable).map(DatabaseUrl::direct),
+        };
+        let database = collect(&mut problems, database);
+        if database
+            .as_ref()
+            .is_some_and(|database| database.route() == Route::Pooled)
+        {
             problems.push(
                 "DATABASE_URL_UNPOOLED names a pooled host. Migrations need the direct one: the host without \
                  \"-pooler\" in its first label."
                     .to_owned(),
             );
-            Err(problems)
         }
-        Some(database) if problems.is_empty() => Ok(database),
-        _ => Err(problems),
+        if let Err(problem) = check_ca_file(variable) {
+            problems.push(problem);
+        }
+        let application_role = collect(&mut problems, application_role(variable)).flatten();
+        match database {
+            Some(database) if problems.is_empty() => Ok(Self {
+                database,
+                application_role,
+            }),
+            _ => Err(problems),
+        }
     }
+}
+
+fn application_role(
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<ApplicationRole>, Problems> {
+    let Some(name) = variable("APPLICATION_ROLE") else {
+        return Ok(None);
+    };
+    // Where one string serves both, the role is the one that connects, and exists.
+    let password = match (variable("DATABASE_URL_UNPOOLED"), variable("DATABASE_URL")) {
+        (Some(_), Some(_)) => database(variable)?.password_of(&name),
+        _ => None,
+    };
+    let password = password.map(SecretString::from);
+    Ok(Some(ApplicationRole { name, password }))
 }
 
 fn collect<T>(problems: &mut Problems, result: Result<T, Problems>) -> Option<T> {
     result.map_err(|found| problems.extend(found)).ok()
+}
+
+/// Whether Lambda, or what stands in for it, started this process.
+pub fn is_on_lambda() -> bool {
+    std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
+}
+
+/// Refuses to go on without it.
+pub(crate) fn require_lambda() -> Result<(), String> {
+    if is_on_lambda() {
+        return Ok(());
+    }
+    Err(
+        "This is a Lambda function, and there is no Lambda around it. Run `./dev up` to serve it here."
+            .to_owned(),
+    )
 }
 
 /// A variable that is empty or blank counts as missing: that is how deployments leave one out.

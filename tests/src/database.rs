@@ -6,13 +6,24 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config};
 
+use crate::function::{Environment, run};
 use crate::{leave_out, unique};
 
-/// `DATABASE_URL`, where it is set.
+/// `DATABASE_URL`, where it is set: what the functions work on, as a role that owns nothing.
 pub fn url() -> Option<String> {
-    std::env::var("DATABASE_URL")
-        .ok()
-        .filter(|url| !url.is_empty())
+    variable("DATABASE_URL")
+}
+
+/// `DATABASE_URL_UNPOOLED`, or else `DATABASE_URL`: the role that owns the tables, and may make further databases.
+fn owner_url() -> String {
+    variable("DATABASE_URL_UNPOOLED")
+        .or_else(url)
+        .expect("a DATABASE_URL")
+}
+
+/// A variable of the environment, where it is set.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// A connection to the database under test, or `None`, said on stderr, where `DATABASE_URL` is not set: then the API is
@@ -51,6 +62,12 @@ impl Database {
             .unwrap_or_else(|error| panic!("{statement}: {error:?}"))
     }
 
+    /// Runs a script of statements.
+    pub async fn run(&self, script: &str) {
+        let ended = self.0.batch_execute(script).await;
+        ended.unwrap_or_else(|error| panic!("{error:?}"));
+    }
+
     /// The rows of a query, each as JSON.
     pub async fn rows(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Value> {
         let query = format!("SELECT to_jsonb(found) FROM ({query}) AS found");
@@ -70,37 +87,93 @@ impl Database {
     }
 }
 
-/// An empty database of a test's own on the same server, dropped at the end.
+/// A database of a test's own on the same server, dropped at the end.
 pub struct OwnDatabase {
     name: String,
     server: Database,
-    /// Its connection string.
-    pub url: String,
+    /// A connection to it, as its owner.
+    pub owner: Database,
+    /// What a function that works on it is given.
+    pub environment: Environment,
 }
 
 impl OwnDatabase {
-    /// Creates it.
-    pub async fn create(server: Database) -> Self {
+    /// Creates one without tables.
+    pub async fn empty() -> Self {
+        Self::create("").await
+    }
+
+    /// Creates one with the tables of this build.
+    pub async fn migrated() -> Self {
+        let own = Self::empty().await;
+        let ended = run("migrate", &[], &own.environment).await;
+        assert_eq!(ended.status, Some(0), "{}", ended.output);
+        own
+    }
+
+    /// Creates one that is like another, to which there must be no connection.
+    pub async fn like(template: &str) -> Self {
+        Self::create(&format!("TEMPLATE {template}")).await
+    }
+
+    async fn create(options: &str) -> Self {
         let name = format!("test_{}", unique());
+        let server = Database::connect(&owner_url()).await;
         server
-            .execute(&format!("CREATE DATABASE {name}"), &[])
+            .execute(&format!("CREATE DATABASE {name} {options}"), &[])
             .await;
-        let url = url().expect("a DATABASE_URL");
-        let (location, query) = url.split_once('?').unwrap_or((&url, ""));
-        let (server_part, _) = location.rsplit_once('/').expect("a database name");
+        let environment = Environment::default();
+        let environment = ["DATABASE_URL", "DATABASE_URL_UNPOOLED"]
+            .into_iter()
+            .filter_map(|variable| Some((variable, self::variable(variable)?)))
+            .fold(environment, |environment, (variable, url)| {
+                environment.with(variable, with_database(&url, &name))
+            });
         Self {
-            url: format!("{server_part}/{name}?{query}"),
+            owner: Database::connect(&with_database(&owner_url(), &name)).await,
             name,
             server,
+            environment,
         }
+    }
+
+    /// Another connection to it, as its owner.
+    pub async fn connect(&self) -> Database {
+        Database::connect(&with_database(&owner_url(), &self.name)).await
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its name. From then on it has no connection of ours, so that it can be a template.
+    pub fn into_template(self) -> String {
+        self.name
     }
 
     /// Drops it.
     pub async fn drop(self) {
-        self.server
-            .execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name), &[])
-            .await;
+        drop_database(&self.server, &self.name).await;
     }
+}
+
+/// Drops a template.
+pub async fn drop_template(name: &str) {
+    drop_database(&Database::connect(&owner_url()).await, name).await;
+}
+
+async fn drop_database(server: &Database, name: &str) {
+    server
+        .execute(&format!("DROP DATABASE {name} WITH (FORCE)"), &[])
+        .await;
+}
+
+/// A connection string with another database in it.
+fn with_database(url: &str, name: &str) -> String {
+    let (location, query) = url.split_once('?').unwrap_or((url, ""));
+    let (server, _) = location.rsplit_once('/').expect("a database name");
+    format!("{server}/{name}?{query}")
 }
 
 /// A column of times, written as the API writes them.

@@ -48,7 +48,9 @@ pub struct Environment(HashMap<String, String>);
 impl Default for Environment {
     fn default() -> Self {
         let names = [
+            "APPLICATION_ROLE",
             "DATABASE_URL",
+            "DATABASE_URL_UNPOOLED",
             "SECRET_KEY",
             "SSL_CERT_FILE",
             "ALLOW_LOCAL_DATABASE",
@@ -110,6 +112,16 @@ pub async fn run(name: &str, arguments: &[&str], environment: &Environment) -> E
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .concat(),
     }
+}
+
+/// Starts a binary outside of Lambda. It is killed when it is dropped.
+pub fn spawn(name: &str, environment: &Environment) -> Child {
+    environment
+        .command(binary(name))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a process")
 }
 
 type Answers = HashMap<String, oneshot::Sender<Result<Value, Value>>>;

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod certificate;
 pub mod database;
+pub mod former;
 pub mod function;
 pub mod relay;
 

@@ -151,7 +151,27 @@ fn every_binary_is_a_function_of_the_template_and_has_a_route_or_none() {
         .map(|(_, _, function)| function)
         .collect();
     let without: Vec<_> = binaries().difference(&routed).cloned().collect();
-    assert_eq!(without, ["migrate"]);
+    assert_eq!(without, ["migrate", "purge-sessions"]);
+}
+
+#[test]
+fn expired_sessions_are_purged_on_a_schedule() {
+    let schedules = functions_of_the_template()
+        .into_iter()
+        .filter_map(|(_, function)| {
+            let events = function["Properties"]["Events"].as_hash()?;
+            let schedule = events
+                .values()
+                .find(|event| event["Type"].as_str() == Some("Schedule"))?;
+            Some((
+                binary_of(&function),
+                schedule["Properties"]["Schedule"].as_str()?.to_owned(),
+            ))
+        });
+    assert_eq!(
+        schedules.collect::<Vec<_>>(),
+        [("purge-sessions".to_owned(), "rate(1 hour)".to_owned())]
+    );
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Sessions: what makes a token revocable. Each token has one row, found by its `jti`.
 
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
 use tokio_postgres::types::Type;
+use tracing::info;
 
 use super::{Caller, IssuedToken};
 use crate::Error;
@@ -105,4 +109,74 @@ pub async fn open(
     ];
     let session = database.row(OPEN, parameters, |_| ()).await?;
     session.ok_or(Error::WrongCredentials)
+}
+
+/// How many sessions one statement of a purge looks at.
+const PURGE_BATCH: i64 = 5_000;
+
+// Batches go by the primary key, so that a purge reads the table once and no login has to keep up a further index.
+const PURGE: &str = "
+    WITH batch AS (
+        SELECT id, expires_at
+        FROM session
+        WHERE id > $1
+        ORDER BY id
+        LIMIT $2
+    ), gone AS (
+        DELETE FROM session
+        USING batch
+        WHERE session.id = batch.id AND batch.expires_at <= now() AT TIME ZONE 'utc'
+        RETURNING session.id
+    )
+    SELECT (SELECT max(batch.id) FROM batch), (SELECT count(*) FROM gone)";
+
+/// What became of the sessions that have expired.
+#[derive(Debug, Default, Serialize)]
+pub struct Purged {
+    /// How many were deleted.
+    pub deleted: i64,
+    /// Whether all were; where there was no time for it, the next purge goes on.
+    pub finished: bool,
+}
+
+/// Deletes the sessions that have expired, batch by batch, for at most `time`, and logs how many they were.
+///
+/// # Errors
+/// Those of the database. What was deleted until then stays so.
+pub async fn purge(database: &Database, time: Duration) -> Result<Purged, database::Error> {
+    let started = Instant::now();
+    let mut purged = Purged::default();
+    let mut last = Some(0);
+    while let Some(after) = last
+        && started.elapsed() < time
+    {
+        let batch: Result<(Option<i32>, i64), _> = database
+            .only_row(
+                PURGE,
+                &[(&after, Type::INT4), (&PURGE_BATCH, Type::INT8)],
+                |row| (row.get(0), row.get(1)),
+            )
+            .await;
+        match batch {
+            Ok((end, deleted)) => {
+                purged.deleted += deleted;
+                last = end;
+            }
+            Err(error) => {
+                info!(
+                    deleted = purged.deleted,
+                    "purged expired sessions until an error came"
+                );
+                return Err(error);
+            }
+        }
+    }
+    purged.finished = last.is_none();
+    info!(
+        deleted = purged.deleted,
+        finished = purged.finished,
+        duration_ms = started.elapsed().as_secs_f64() * 1_000.0,
+        "purged expired sessions"
+    );
+    Ok(purged)
 }

@@ -1,13 +1,19 @@
-//! The schema: the migrations in `sql/`, and what they have come to.
+//! The schema: the migrations in `sql/`, and whether they have come to what this build needs.
 
 use refinery::{Report, Runner};
 use tokio::time::timeout;
-use tokio_postgres::Client;
-use tracing::debug;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row};
 
-use super::{Database, Error, connector, deadlines};
+use super::{Database, Error, deadlines};
 use crate::error::Cause;
-use crate::settings::DatabaseUrl;
+use crate::settings::MigrationSettings;
+
+mod direct;
+mod role;
+mod verify;
+
+pub use role::Grants;
 
 mod embedded {
     //! The files of `sql/`, compiled in.
@@ -17,75 +23,89 @@ mod embedded {
 /// The version of the schema that this build needs: that of the newest migration.
 pub const VERSION: i32 = 1;
 
-/// Held while migrations run, so that two runs do not meet. Any number that is the same in every release will do.
-const LOCK: i64 = 0x746f_646f_5f6d_6967;
-
-/// When the migrations are to be applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Whatever the database holds.
-    Always,
-    /// Only to a database that holds no table of ours.
-    IfEmpty,
-}
-
 /// What a run of the migrations found and did.
 #[derive(Debug)]
 pub struct Migrated {
     /// The migrations that were applied, in order.
     pub applied: Vec<String>,
-    /// The schema's version afterwards, 0 where no migration has ever been applied.
+    /// What was granted to the application's role.
+    pub grants: Grants,
+    /// The schema's version afterwards.
     pub version: i32,
+    /// What the migrations have to say to the operator.
+    pub warnings: Vec<String>,
+    /// What is not as the migrations make it, a line for each difference. Someone else has changed it.
+    pub differences: Vec<String>,
 }
 
-/// Brings a database's schema up to date. Each migration is one transaction.
+/// Brings a database's schema up to date, lets the application's role work with it, and compares it with what this
+/// build expects. Each migration is one transaction.
 ///
 /// A second run at the same time waits for the first, and then finds nothing to do.
 ///
 /// # Errors
 /// A cause in words, without a secret.
-pub async fn migrate(url: &DatabaseUrl, when: When) -> Result<Migrated, Cause> {
-    let mut client = connect(url).await?;
-    lock(&client).await?;
-    let applied = if when == When::Always || is_empty(&client).await? {
-        apply(&mut client).await?
-    } else {
-        Vec::new()
+pub async fn migrate(settings: &MigrationSettings) -> Result<Migrated, Cause> {
+    let work = async {
+        let mut direct = direct::connect(&settings.database).await?;
+        // The lock ends with the session.
+        direct.lock().await?;
+        let client = &mut direct.client;
+        let applied = apply(client).await?;
+        let grants = match &settings.application_role {
+            Some(role) => role::grant(client, role).await?,
+            None => Grants::default(),
+        };
+        Ok(Migrated {
+            applied,
+            grants,
+            version: version(client).await?,
+            differences: verify::differences(client).await?,
+            warnings: direct.warnings(),
+        })
     };
-    let version = version(&client).await?;
-    // The lock ends with the session.
-    Ok(Migrated { applied, version })
+    timeout(deadlines::MIGRATION, work).await.map_err(|_| {
+        Cause::new(format!(
+            "the migrations took longer than {:?}",
+            deadlines::MIGRATION
+        ))
+    })?
 }
 
-async fn connect(url: &DatabaseUrl) -> Result<Client, Cause> {
-    let tls = connector::tls(url).map_err(|error| Cause::from_error("TLS", &error))?;
-    let config = connector::driver_config(url);
-    let (client, connection) = timeout(deadlines::ACQUIRE, config.connect(tls))
-        .await
-        .map_err(|_| Cause::new(format!("could not connect in {:?}", deadlines::ACQUIRE)))?
-        .map_err(|error| Cause::from_error("could not connect", &error))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            debug!(%error, "the connection ended");
-        }
-    });
-    Ok(client)
-}
-
-async fn lock(client: &Client) -> Result<(), Cause> {
-    match timeout(
-        deadlines::MIGRATION_LOCK,
-        client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]),
-    )
-    .await
-    {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Cause::from_error("taking the migration lock", &error)),
-        Err(_) => Err(Cause::new(format!(
-            "another run of the migrations has been at work for {:?}; try again when it is done",
-            deadlines::MIGRATION_LOCK
-        ))),
+/// The schema's version in a database that holds a table of ours, or of the service that this one replaces: 0 where no
+/// migration has ever been applied. `None` where there is no such table.
+///
+/// # Errors
+/// A cause in words, without a secret.
+pub async fn version_in_use(settings: &MigrationSettings) -> Result<Option<i32>, Cause> {
+    let client = direct::connect(&settings.database).await?.client;
+    if is_empty(&client).await? {
+        Ok(None)
+    } else {
+        version(&client).await.map(Some)
     }
+}
+
+/// Compares a database's schema with what this build expects, and names every difference, each in a line. Changes
+/// nothing.
+///
+/// # Errors
+/// A cause in words, without a secret.
+pub async fn differences(settings: &MigrationSettings) -> Result<Vec<String>, Cause> {
+    let client = direct::connect(&settings.database).await?.client;
+    let mut differences = verify::differences(&client).await?;
+    let version = version(&client).await?;
+    if version < VERSION {
+        differences.push(format!(
+            "schema version: found {version}; expected {VERSION} or later (run the migrations)"
+        ));
+    }
+    Ok(differences)
+}
+
+/// Says in which step of a run an error came.
+fn failed(step: &'static str) -> impl Fn(tokio_postgres::Error) -> Cause {
+    move |error| Cause::from_error(step, &error)
 }
 
 async fn is_empty(client: &Client) -> Result<bool, Cause> {
@@ -95,7 +115,7 @@ async fn is_empty(client: &Client) -> Result<bool, Cause> {
                      AND to_regclass('user_sessions') IS NULL";
     let row = client.query_one(tables, &[]).await;
     row.map(|row| row.get(0))
-        .map_err(|error| Cause::from_error("looking for tables", &error))
+        .map_err(failed("looking for tables"))
 }
 
 fn runner() -> Runner {
@@ -103,10 +123,17 @@ fn runner() -> Runner {
 }
 
 async fn apply(client: &mut Client) -> Result<Vec<String>, Cause> {
-    let report: Report = runner()
-        .run_async(client)
-        .await
-        .map_err(|error| Cause::from_error("a migration failed", &error))?;
+    let report: Report = runner().run_async(client).await.map_err(|error| {
+        let cause = Cause::from_error("a migration failed", &error);
+        match direct::code(&error) {
+            Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => Cause::new(format!(
+                "{cause}; another session has held one of the tables for {:?}: stop what writes to them, end \
+                 sessions that are idle in a transaction, and run this again",
+                deadlines::TABLE_LOCK
+            )),
+            _ => cause,
+        }
+    })?;
     Ok(report
         .applied_migrations()
         .iter()
@@ -114,21 +141,23 @@ async fn apply(client: &mut Client) -> Result<Vec<String>, Cause> {
         .collect())
 }
 
-const HISTORY: &str = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
 const NEWEST: &str = "SELECT coalesce(max(version), 0)::integer FROM refinery_schema_history";
 
+fn newest(row: &Row) -> i32 {
+    row.get(0)
+}
+
+/// The version of the newest migration that was applied; 0 where none ever was.
 async fn version(client: &Client) -> Result<i32, Cause> {
-    let context = |error| Cause::from_error("reading the schema's version", &error);
-    if client
-        .query_one(HISTORY, &[])
-        .await
-        .map_err(context)?
-        .get(0)
-    {
-        Ok(client.query_one(NEWEST, &[]).await.map_err(context)?.get(0))
-    } else {
-        Ok(0)
+    match client.query_typed_one(NEWEST, &[]).await {
+        Ok(row) => Ok(newest(&row)),
+        Err(error) if is_undefined_table(&error) => Ok(0),
+        Err(error) => Err(failed("reading the schema's version")(error)),
     }
+}
+
+fn is_undefined_table(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::UNDEFINED_TABLE)
 }
 
 /// Sees that the database answers and that its schema is at least the one this build needs; answers its version.
@@ -136,13 +165,26 @@ async fn version(client: &Client) -> Result<i32, Cause> {
 /// # Errors
 /// [`Error::Unavailable`] otherwise.
 pub async fn check(database: &Database) -> Result<i32, Error> {
-    let version = database.only_row(NEWEST, &[], |row| row.get(0)).await?;
-    if version < VERSION {
-        return Err(Error::Unavailable(Cause::new(format!(
-            "the schema is at version {version} and this build needs {VERSION}; run the migrations"
-        ))));
-    }
+    let version = database.only_row(NEWEST, &[], newest).await?;
+    require(version)?;
     Ok(version)
+}
+
+/// Sees that a new connection leads to a schema that is at least the one this build needs, in one round trip.
+///
+/// # Errors
+/// [`Error::Unavailable`] otherwise.
+pub(super) async fn check_on(client: &Client) -> Result<(), Error> {
+    require(version(client).await.map_err(Error::Unavailable)?)
+}
+
+fn require(version: i32) -> Result<(), Error> {
+    if version >= VERSION {
+        return Ok(());
+    }
+    Err(Error::Unavailable(Cause::new(format!(
+        "the schema is at version {version}, and this build needs version {VERSION} or later: run the migrations"
+    ))))
 }
 
 #[cfg(test)]
@@ -158,6 +200,21 @@ mod tests {
                 .map(refinery::Migration::version)
                 .max(),
             Some(VERSION)
+        );
+    }
+
+    #[test]
+    fn a_schema_that_is_ahead_will_do_and_one_that_is_behind_will_not() {
+        assert!(require(VERSION + 1).is_ok());
+        assert!(require(VERSION).is_ok());
+        let behind = require(VERSION - 1).expect_err("refused").to_string();
+        assert!(
+            behind.contains(&format!("at version {}", VERSION - 1)),
+            "{behind}"
+        );
+        assert!(
+            behind.contains(&format!("needs version {VERSION}")),
+            "{behind}"
         );
     }
 }

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::{Reply, Request};
 use crate::error::Cause;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::{App, Error, telemetry};
 
 /// Serves one route, until Lambda ends the process: checks the settings, connects to the database while the first
@@ -47,11 +47,7 @@ where
 fn start() -> Result<&'static App, ExitCode> {
     telemetry::init();
     let settings = Settings::from_env().map_err(|problems| telemetry::fail(&problems))?;
-    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
-        return Err(telemetry::fail(&[
-            "This is a Lambda function, and there is no Lambda around it. Run `./dev up` to serve it here.".to_owned(),
-        ]));
-    }
+    settings::require_lambda().map_err(|problem| telemetry::fail(&[problem]))?;
     telemetry::log_database(&settings.database);
     // It lives as long as the process.
     Ok(Box::leak(Box::new(App::new(settings))))

@@ -162,6 +162,13 @@ impl DatabaseUrl {
         &self.role
     }
 
+    /// The password of a role, where it is this one that connects.
+    pub(super) fn password_of(&self, role: &str) -> Option<String> {
+        (self.role == role)
+            .then(|| String::from_utf8(self.password.expose_secret().to_vec()).ok())
+            .flatten()
+    }
+
     /// The database's name.
     pub fn database(&self) -> &str {
         &self.database

@@ -163,7 +163,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::Error;
     use crate::validation::tests::violations;
     use crate::validation::{Body, Fields};
 

@@ -518,38 +518,3 @@ async fn a_body_may_be_128_kib_and_no_more() {
         .await;
     answer.refused(413, "Request body too large");
 }
-
-#[tokio::test]
-async fn a_list_that_lambda_could_not_return_is_refused() {
-    let api = Api::from_env();
-    let Some(database) = database::connect("lists that are too large").await else {
-        return;
-    };
-    let user = api.register().await;
-    let id = i32::try_from(user.id).expect("an integer");
-    // The quotes make each byte of a description two in the list, and four in Lambda's envelope.
-    let insert = "INSERT INTO task (user_id, title, description)
-                  SELECT $1, 'large', repeat('\"', 1024 * 1024) FROM generate_series(1, $2)";
-    database.execute(insert, &[&id, &1]).await;
-    api.call(&user, "GET", &user.tasks(), None)
-        .await
-        .expect(200);
-    database.execute(insert, &[&id, &1]).await;
-    api.call(&user, "GET", &user.tasks(), None)
-        .await
-        .refused(413, "Task list too large");
-    database.execute(insert, &[&id, &20]).await;
-    api.call(&user, "GET", &user.tasks(), None)
-        .await
-        .refused(413, "Task list too large");
-    // The function goes on.
-    database
-        .execute("DELETE FROM task WHERE user_id = $1", &[&id])
-        .await;
-    assert_eq!(
-        api.call(&user, "GET", &user.tasks(), None)
-            .await
-            .expect(200),
-        json!([])
-    );
-}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::api::registration;
-use tests::database;
+use tests::database::OwnDatabase;
 use tests::function::{Environment, Function, HttpEvent};
 use tests::leave_out;
 
@@ -119,15 +119,7 @@ async fn no_function_writes_a_file() {
     )
     .await;
 
-    let Some(server) = database::connect("that migrate writes no file").await else {
-        return;
-    };
-    let own = database::OwnDatabase::create(server).await;
-    writes_no_file(
-        "migrate",
-        &Environment::default().with("DATABASE_URL", own.url.clone()),
-        None,
-    )
-    .await;
+    let own = OwnDatabase::empty().await;
+    writes_no_file("migrate", &own.environment, None).await;
     own.drop().await;
 }

@@ -1,7 +1,10 @@
 //! Single functions: the real binaries under a Lambda runtime, and outside of one.
 
+mod adoption;
 mod connections;
 mod events;
 mod files;
 mod migrations;
+mod purge;
 mod start;
+mod verification;

@@ -1,64 +1,44 @@
-//! Applying the migrations.
+//! Applying the migrations, to whom they give access, and what a function makes of a schema that is not its own.
 
 use serde_json::{Value, json};
-use tests::database::{self, Database, OwnDatabase};
+use tests::database::{Database, OwnDatabase, variable};
 use tests::function::{Environment, Function, HttpEvent, run};
+use tests::relay::Relay;
+use tests::{leave_out, unique};
 
-/// A database without tables, and what a function that works on it is given.
-pub(crate) async fn own_database() -> (OwnDatabase, Environment) {
-    let server = database::connect("migrations")
-        .await
-        .expect("a DATABASE_URL");
-    let own = OwnDatabase::create(server).await;
-    let environment = Environment::default().with("DATABASE_URL", own.url.clone());
-    (own, environment)
-}
-
-/// One with the tables of this build.
-pub(crate) async fn migrated_database() -> (OwnDatabase, Environment) {
-    let (own, environment) = own_database().await;
-    assert_eq!(run("migrate", &[], &environment).await.status, Some(0));
-    (own, environment)
-}
-
-async fn history(url: &str) -> Vec<Value> {
-    let database = Database::connect(url).await;
-    database
-        .rows(
-            "SELECT version, name, applied_on FROM refinery_schema_history ORDER BY version",
-            &[],
-        )
-        .await
+async fn history(own: &OwnDatabase) -> Vec<Value> {
+    let history = "SELECT version, name, applied_on FROM refinery_schema_history ORDER BY version";
+    own.owner.rows(history, &[]).await
 }
 
 #[tokio::test]
 async fn an_empty_event_brings_an_empty_database_up_to_date_and_a_second_one_changes_nothing() {
-    let (own, environment) = own_database().await;
+    let own = OwnDatabase::empty().await;
     // It signs no tokens, so it needs no key.
-    let function = Function::start("migrate", &environment.without("SECRET_KEY")).await;
+    let environment = own.environment.clone().without("SECRET_KEY");
+    let function = Function::start("migrate", &environment).await;
     let first = function.invoke(json!({})).await.expect("a success");
     assert_eq!(
         first["applied"].as_array().map(Vec::len),
         Some(1),
         "{first}"
     );
-    let before = history(&own.url).await;
+    let before = history(&own).await;
     let second = function.invoke(json!({})).await.expect("a success");
     assert_eq!(
         second,
         json!({"applied": [], "schema_version": first["schema_version"]})
     );
-    assert_eq!(history(&own.url).await, before);
+    assert_eq!(history(&own).await, before);
     own.drop().await;
 }
 
 #[tokio::test]
 async fn of_two_runs_at_once_one_works_and_the_other_finds_nothing_to_do() {
-    let (own, environment) = own_database().await;
-    let environment = environment.without("SECRET_KEY");
+    let own = OwnDatabase::empty().await;
     let (first, second) = tokio::join!(
-        run("migrate", &[], &environment),
-        run("migrate", &[], &environment)
+        run("migrate", &[], &own.environment),
+        run("migrate", &[], &own.environment)
     );
     assert_eq!(
         (first.status, second.status),
@@ -75,60 +55,44 @@ async fn of_two_runs_at_once_one_works_and_the_other_finds_nothing_to_do() {
     });
     words.sort();
     assert_eq!(words, ["Applied", "Nothing"], "{first:?} {second:?}");
-    assert_eq!(history(&own.url).await.len(), 1);
+    assert_eq!(history(&own).await.len(), 1);
     own.drop().await;
 }
 
 #[tokio::test]
 async fn on_request_a_database_in_use_is_left_alone() {
-    let (own, environment) = own_database().await;
-    Database::connect(&own.url)
-        .await
-        .execute("CREATE TABLE task (id integer)", &[])
-        .await;
-    let ended = run("migrate", &["--if-empty"], &environment).await;
+    let own = OwnDatabase::empty().await;
+    own.owner.run("CREATE TABLE task (id integer)").await;
+    let ended = run("migrate", &["--if-empty"], &own.environment).await;
     assert_eq!(ended.status, Some(0), "{}", ended.output);
     assert!(ended.output.contains("Left alone"), "{}", ended.output);
     let columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'task'";
-    assert_eq!(
-        Database::connect(&own.url)
-            .await
-            .rows(columns, &[])
-            .await
-            .len(),
-        1
-    );
+    assert_eq!(own.owner.rows(columns, &[]).await.len(), 1);
 
-    Database::connect(&own.url)
-        .await
-        .execute("DROP TABLE task", &[])
-        .await;
-    let ended = run("migrate", &["--if-empty"], &environment).await;
+    own.owner.run("DROP TABLE task").await;
+    let ended = run("migrate", &["--if-empty"], &own.environment).await;
     assert!(ended.output.starts_with("Applied"), "{}", ended.output);
     own.drop().await;
 }
 
 #[tokio::test]
 async fn a_migration_that_fails_leaves_the_database_as_it_was_and_fails_the_run() {
-    let (own, environment) = own_database().await;
-    Database::connect(&own.url)
-        .await
-        .execute("CREATE TABLE session (id integer)", &[])
-        .await;
-    let ended = run("migrate", &[], &environment).await;
+    let own = OwnDatabase::empty().await;
+    // A table of that name which is no one's that we know.
+    own.owner.run("CREATE TABLE session (id integer)").await;
+    let ended = run("migrate", &[], &own.environment).await;
     assert_eq!(ended.status, Some(1), "{}", ended.output);
     assert!(
         ended.output.contains("a migration failed"),
         "{}",
         ended.output
     );
-    let function = Function::start("migrate", &environment).await;
+    let function = Function::start("migrate", &own.environment).await;
     assert!(function.invoke(json!({})).await.is_err());
     let tables =
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
-    let tables = Database::connect(&own.url).await.rows(tables, &[]).await;
     assert_eq!(
-        tables,
+        own.owner.rows(tables, &[]).await,
         [
             json!({"table_name": "refinery_schema_history"}),
             json!({"table_name": "session"})
@@ -149,19 +113,215 @@ async fn a_pooled_host_is_not_taken_for_the_direct_one() {
 }
 
 #[tokio::test]
+async fn a_pooler_is_recognised_whatever_its_host_is_called() {
+    let Some(pooled) = variable("POOLED_OWNER_DATABASE_URL") else {
+        return leave_out("migrating through a pooler", "there is none");
+    };
+    let environment = Environment::default().with("DATABASE_URL_UNPOOLED", pooled);
+    for arguments in [&[][..], &["--verify"]] {
+        let ended = run("migrate", arguments, &environment).await;
+        assert_eq!(ended.status, Some(1), "{}", ended.output);
+        assert!(
+            ended.output.contains("leads to a connection pooler"),
+            "{}",
+            ended.output
+        );
+    }
+}
+
+fn log_in() -> HttpEvent {
+    HttpEvent::new("POST", "/api/auth/login", &[])
+        .json(&json!({"email": "a@example.com", "password": "b"}))
+}
+
+#[tokio::test]
 async fn a_function_on_a_database_without_tables_is_unavailable() {
-    let (own, environment) = own_database().await;
-    let function = Function::start("login", &environment).await;
-    let body = json!({"email": "a@example.com", "password": "b"});
-    let answer = function
-        .http(&HttpEvent::new("POST", "/api/auth/login", &[]).json(&body))
-        .await;
+    let own = OwnDatabase::empty().await;
+    let function = Function::start("login", &own.environment).await;
+    let answer = function.http(&log_in()).await;
     assert_eq!(
         (answer.status, answer.body),
         (503, json!({"detail": "Service temporarily unavailable"}))
     );
-    assert!(function.stop().await.contains("Run the migrations"));
-    let health = Function::start("health", &environment).await;
+    assert!(function.stop().await.contains("run the migrations"));
+    let health = Function::start("health", &own.environment).await;
     assert_eq!(health.http(&HttpEvent::deep_health()).await.status, 503);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_function_is_unavailable_while_the_schema_is_behind_and_works_once_it_is_not() {
+    let own = OwnDatabase::migrated().await;
+    let newest = "(SELECT max(version) FROM refinery_schema_history)";
+    let behind = format!(
+        "UPDATE refinery_schema_history SET version = version - 1 WHERE version = {newest}"
+    );
+    own.owner.run(&behind).await;
+    let function = Function::start("login", &own.environment).await;
+    for _ in 0..2 {
+        let answer = function.http(&log_in()).await;
+        assert_eq!(
+            (answer.status, &answer.body),
+            (503, &json!({"detail": "Service temporarily unavailable"}))
+        );
+        assert!(answer.headers["retry-after"].is_string(), "{answer:?}");
+    }
+    own.owner.run(&behind.replace("- 1", "+ 1")).await;
+    assert_eq!(function.http(&log_in()).await.status, 401);
+    let log = function.stop().await;
+    assert!(
+        log.contains("the schema is at version 0, and this build needs version 1"),
+        "{log}"
+    );
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_function_works_while_the_schema_is_ahead() {
+    let own = OwnDatabase::migrated().await;
+    let later = "INSERT INTO refinery_schema_history SELECT 1000, 'later', applied_on, '0' FROM refinery_schema_history";
+    own.owner.run(later).await;
+    let function = Function::start("login", &own.environment).await;
+    assert_eq!(function.http(&log_in()).await.status, 401);
+    let health = Function::start("health", &own.environment).await;
+    let answer = health.http(&HttpEvent::deep_health()).await;
+    assert_eq!(
+        (answer.status, &answer.body["schema_version"]),
+        (200, &json!(1000))
+    );
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn the_schema_is_looked_at_once_in_one_round_trip() {
+    let relay = Relay::start().await;
+    let connection = Database::connect(&relay.url()).await;
+    let connecting = relay.round_trips();
+    drop(connection);
+
+    let relay = Relay::start().await;
+    let environment = Environment::default().with("DATABASE_URL", relay.url());
+    let function = Function::start("login", &environment).await;
+    // An unknown address takes one statement.
+    assert_eq!(function.http(&log_in()).await.status, 401);
+    let cold = relay.round_trips();
+    assert_eq!(cold, connecting + 2);
+    assert_eq!(function.http(&log_in()).await.status, 401);
+    assert_eq!(relay.round_trips(), cold + 1);
+}
+
+/// What a role may do with each object of ours.
+const PRIVILEGES: &str = "
+    SELECT relname::text AS object, string_agg(DISTINCT privilege_type, ' ' ORDER BY privilege_type) AS privileges
+    FROM pg_class, aclexplode(relacl)
+    WHERE relnamespace = 'public'::regnamespace AND grantee = to_regrole($1)
+    GROUP BY relname
+    ORDER BY relname";
+
+fn named_role(own: &OwnDatabase, role: &str, password: &str) -> Environment {
+    let url = variable("DATABASE_URL").expect("a DATABASE_URL");
+    let (_, location) = url.split_once('@').expect("credentials");
+    let location = location.replace("/todo?", &format!("/{}?", own.name()));
+    own.environment.clone().with("APPLICATION_ROLE", role).with(
+        "DATABASE_URL",
+        format!("postgresql://{role}:{password}@{location}"),
+    )
+}
+
+async fn drop_role(own: &OwnDatabase, role: &str) {
+    let role = format!("\"{}\"", role.replace('"', "\"\""));
+    let statements =
+        format!("GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}");
+    own.owner.run(&statements).await;
+}
+
+#[tokio::test]
+async fn the_applications_role_is_created_when_it_is_named_and_may_do_no_more_than_the_functions_need()
+ {
+    let own = OwnDatabase::empty().await;
+    let role = format!("role_{}", unique());
+    let environment = named_role(&own, &role, "pass%27word%5C-of-the-role");
+    let ended = run("migrate", &[], &environment).await;
+    assert_eq!(ended.status, Some(0), "{}", ended.output);
+    assert!(
+        ended.output.contains(&format!("Created the role {role}")),
+        "{}",
+        ended.output
+    );
+    assert!(!ended.output.contains("of-the-role"), "{}", ended.output);
+    assert_eq!(
+        own.owner.rows(PRIVILEGES, &[&role]).await,
+        [
+            json!({"object": "refinery_schema_history", "privileges": "SELECT"}),
+            json!({"object": "session", "privileges": "DELETE INSERT SELECT UPDATE"}),
+            json!({"object": "session_id_seq", "privileges": "USAGE"}),
+            json!({"object": "task", "privileges": "DELETE INSERT SELECT UPDATE"}),
+            json!({"object": "task_id_seq", "privileges": "USAGE"}),
+            json!({"object": "user", "privileges": "DELETE INSERT SELECT UPDATE"}),
+            json!({"object": "user_id_seq", "privileges": "USAGE"}),
+        ]
+    );
+
+    // It can log in with the password, and work.
+    crate::events::register(&environment).await;
+
+    // A later run changes nothing, and leaves a password alone.
+    let other_password = named_role(&own, &role, "another");
+    let ended = run("migrate", &[], &other_password).await;
+    assert!(
+        ended.output.starts_with("Nothing to do"),
+        "{}",
+        ended.output
+    );
+    crate::events::register(&environment).await;
+
+    // What it lacks, it is given.
+    let take = format!(
+        "REVOKE DELETE ON session FROM {role}; REVOKE USAGE ON SEQUENCE task_id_seq FROM {role}"
+    );
+    own.owner.run(&take).await;
+    let ended = run("migrate", &[], &environment).await;
+    assert_eq!(
+        ended.output.lines().collect::<Vec<_>>(),
+        [
+            format!("GRANT DELETE ON TABLE session TO {role};"),
+            format!("GRANT USAGE ON SEQUENCE task_id_seq TO {role};")
+        ]
+    );
+    drop_role(&own, &role).await;
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_role_whose_password_is_not_known_is_created_without_one_and_without_a_name_there_is_none()
+ {
+    let own = OwnDatabase::empty().await;
+    let role = format!("Role \"{}\"", unique());
+    let ended = run(
+        "migrate",
+        &[],
+        &own.environment.clone().with("APPLICATION_ROLE", &role),
+    )
+    .await;
+    assert_eq!(ended.status, Some(0), "{}", ended.output);
+    assert!(
+        ended.output.contains("without a password"),
+        "{}",
+        ended.output
+    );
+    drop_role(&own, &role).await;
+    own.drop().await;
+
+    let own = OwnDatabase::empty().await;
+    let ended = run(
+        "migrate",
+        &[],
+        &own.environment.clone().without("APPLICATION_ROLE"),
+    )
+    .await;
+    assert_eq!(ended.output.lines().count(), 1, "{}", ended.output);
+    let granted = "SELECT count(*) AS granted FROM pg_class, aclexplode(relacl)
+                   WHERE relnamespace = 'public'::regnamespace AND grantee <> relowner";
+    assert_eq!(own.owner.row(granted, &[]).await, json!({"granted": 0}));
     own.drop().await;
 }

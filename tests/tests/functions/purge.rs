@@ -1,0 +1,61 @@
+//! Deleting the sessions that have expired.
+
+use serde_json::json;
+use tests::database::OwnDatabase;
+use tests::function::Function;
+
+#[tokio::test]
+async fn expired_sessions_are_deleted_in_batches_and_no_others() {
+    let own = OwnDatabase::migrated().await;
+    let (user_id, _) = crate::events::register(&own.environment).await;
+    let fill = format!(
+        "INSERT INTO session (user_id, token_jti, token, expires_at, revoked)
+         SELECT {user_id}, 'old-' || n, n, now() AT TIME ZONE 'utc' - n * interval '1 s', n % 2 = 0
+         FROM generate_series(1, 12000) AS n;
+         INSERT INTO session (user_id, token_jti, token, expires_at, revoked)
+         SELECT {user_id}, 'live-' || n, n, now() AT TIME ZONE 'utc' + interval '1 h', n % 2 = 0
+         FROM generate_series(1, 3000) AS n;"
+    );
+    own.owner.run(&fill).await;
+
+    // It signs no tokens, so it needs no key.
+    let function = Function::start(
+        "purge-sessions",
+        &own.environment.clone().without("SECRET_KEY"),
+    )
+    .await;
+    let purged = function
+        .invoke(json!({"source": "aws.events"}))
+        .await
+        .expect("a success");
+    assert_eq!(purged, json!({"deleted": 12_000, "finished": true}));
+    let left = "SELECT count(*) AS sessions, count(*) FILTER (WHERE token_jti LIKE 'old-%') AS old FROM session";
+    assert_eq!(
+        own.owner.row(left, &[]).await,
+        json!({"sessions": 3_001, "old": 0})
+    );
+    let again = function.invoke(json!({})).await.expect("a success");
+    assert_eq!(again, json!({"deleted": 0, "finished": true}));
+    let log = function.stop().await;
+    assert!(
+        log.contains("\"deleted\":12000") && log.contains("\"deleted\":0"),
+        "{log}"
+    );
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_purge_that_fails_says_so_and_a_later_one_works() {
+    let own = OwnDatabase::empty().await;
+    let function = Function::start("purge-sessions", &own.environment).await;
+    let failure = function.invoke(json!({})).await.expect_err("a failure");
+    assert!(
+        failure.to_string().contains("run the migrations"),
+        "{failure}"
+    );
+    let ended = tests::function::run("migrate", &[], &own.environment).await;
+    assert_eq!(ended.status, Some(0), "{}", ended.output);
+    let purged = function.invoke(json!({})).await.expect("a success");
+    assert_eq!(purged, json!({"deleted": 0, "finished": true}));
+    own.drop().await;
+}

@@ -1,0 +1,221 @@
+//! Telling a schema that is not as it should be.
+
+use tests::database::{OwnDatabase, drop_template};
+use tests::function::run;
+
+/// A change to the schema, and the lines by which it is told.
+const DRIFTS: [(&str, &[&str]); 33] = [
+    (
+        "ALTER TABLE task RENAME TO tasks",
+        &["table task: missing"],
+    ),
+    (
+        "ALTER TABLE task DROP COLUMN tags",
+        &["table task, column tags: missing; expected text"],
+    ),
+    (
+        "ALTER TABLE task ALTER title TYPE varchar(100)",
+        &["table task, column title: found character varying(100) NOT NULL; expected character varying(200) NOT NULL"],
+    ),
+    (
+        "ALTER TABLE task ALTER description TYPE varchar(9)",
+        &["table task, column description: found character varying(9); expected text"],
+    ),
+    (
+        "ALTER TABLE task ALTER due_date TYPE varchar(49)",
+        &["table task, column due_date: found character varying(49); expected character varying(50), or wider"],
+    ),
+    (
+        "ALTER TABLE session ALTER expires_at TYPE timestamptz",
+        &["table session, column expires_at: found timestamp with time zone NOT NULL; expected timestamp without time zone NOT NULL"],
+    ),
+    (
+        "ALTER TABLE task ALTER title DROP NOT NULL",
+        &["table task, column title: found character varying(200); expected character varying(200) NOT NULL"],
+    ),
+    (
+        "ALTER TABLE task ALTER due_date SET NOT NULL",
+        &["table task, column due_date: found character varying(50) NOT NULL; expected character varying(50), or wider"],
+    ),
+    (
+        "ALTER TABLE task ALTER completed DROP DEFAULT",
+        &["table task, column completed: found boolean NOT NULL; expected boolean NOT NULL DEFAULT false"],
+    ),
+    (
+        "ALTER TABLE task ALTER priority SET DEFAULT 'Low'",
+        &["table task, column priority: found priority_enum NOT NULL DEFAULT 'Low'::priority_enum; expected priority_enum NOT NULL DEFAULT 'Medium'::priority_enum"],
+    ),
+    (
+        "ALTER TABLE \"user\" ALTER created_at SET DEFAULT now()",
+        &["table user, column created_at: found timestamp without time zone NOT NULL DEFAULT now(); expected timestamp without time zone NOT NULL DEFAULT (now() AT TIME ZONE 'utc'::text)"],
+    ),
+    (
+        "ALTER TABLE task ALTER id DROP DEFAULT",
+        &["table task, column id: found integer NOT NULL; expected serial NOT NULL"],
+    ),
+    (
+        "ALTER SEQUENCE task_id_seq OWNED BY NONE",
+        &["table task, column id: found integer NOT NULL DEFAULT nextval('task_id_seq'::regclass); expected serial NOT NULL"],
+    ),
+    (
+        "ALTER TYPE priority_enum ADD VALUE 'Urgent' BEFORE 'High'",
+        &["enum priority_enum: found Urgent, High, Medium, Low; expected High, Medium, Low"],
+    ),
+    (
+        "ALTER TYPE priority_enum RENAME VALUE 'Low' TO 'LOW'",
+        &["enum priority_enum: found High, Medium, LOW; expected High, Medium, Low"],
+    ),
+    (
+        "ALTER TABLE task DROP CONSTRAINT task_pkey",
+        &["table task, primary key: missing; expected (id)"],
+    ),
+    (
+        "ALTER TABLE \"user\" DROP CONSTRAINT user_username_key",
+        &["table user, unique key (username): missing"],
+    ),
+    (
+        "ALTER TABLE session DROP CONSTRAINT session_token_jti_key; CREATE UNIQUE INDEX ON session (token_jti) WHERE revoked",
+        &["table session, unique key (token_jti): missing"],
+    ),
+    (
+        "ALTER TABLE task DROP CONSTRAINT task_user_id_fkey",
+        &["table task, foreign key (user_id): missing; expected REFERENCES \"user\"(id) ON DELETE CASCADE"],
+    ),
+    (
+        "ALTER TABLE task DROP CONSTRAINT task_user_id_fkey; ALTER TABLE task ADD FOREIGN KEY (user_id) REFERENCES \"user\" (id)",
+        &["table task, foreign key (user_id): found REFERENCES \"user\"(id); expected REFERENCES \"user\"(id) ON DELETE CASCADE"],
+    ),
+    (
+        "ALTER TABLE session DROP CONSTRAINT session_user_id_fkey; ALTER TABLE session ADD FOREIGN KEY (user_id) REFERENCES \"user\" (id) ON DELETE SET NULL",
+        &["table session, foreign key (user_id): found REFERENCES \"user\"(id) ON DELETE SET NULL; expected REFERENCES \"user\"(id) ON DELETE CASCADE"],
+    ),
+    (
+        "DROP INDEX idx_task_user_id",
+        &["table task, index idx_task_user_id: missing; expected btree (user_id)"],
+    ),
+    (
+        "DROP INDEX idx_task_user_id; CREATE INDEX idx_task_user_id ON task (user_id, id)",
+        &["table task, index idx_task_user_id: found btree (user_id, id); expected btree (user_id)"],
+    ),
+    (
+        "DROP INDEX idx_session_user_id; CREATE INDEX idx_session_user_id ON task USING hash (user_id)",
+        &["table session, index idx_session_user_id: missing; expected btree (user_id)"],
+    ),
+    (
+        "DROP INDEX idx_user_email_twin; CREATE INDEX idx_user_email_twin ON \"user\" (lower(email))",
+        &["table user, index idx_user_email_twin: found btree (lower(email::text)); expected btree (lower(email::text)) WHERE email_key IS NULL"],
+    ),
+    (
+        "DROP TRIGGER update_task_updated_at ON task",
+        &["table task, trigger update_task_updated_at: missing; expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION update_updated_at_column()"],
+    ),
+    (
+        "CREATE OR REPLACE TRIGGER update_task_updated_at BEFORE UPDATE ON task FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()",
+        &["table task, trigger update_task_updated_at: found BEFORE UPDATE FOR EACH ROW EXECUTE FUNCTION update_updated_at_column(); expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION update_updated_at_column()"],
+    ),
+    (
+        "ALTER TABLE \"user\" DISABLE TRIGGER set_user_email_key",
+        &["table user, trigger set_user_email_key: found BEFORE INSERT OR UPDATE OF email FOR EACH ROW EXECUTE FUNCTION set_user_email_key() DISABLED; expected BEFORE INSERT OR UPDATE OF email FOR EACH ROW EXECUTE FUNCTION set_user_email_key()"],
+    ),
+    (
+        "CREATE OR REPLACE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        &["function update_updated_at_column(): found BEGIN RETURN NEW; END; expected BEGIN NEW.updated_at := now() AT TIME ZONE 'utc'; RETURN NEW; END"],
+    ),
+    (
+        "DELETE FROM refinery_schema_history",
+        &["schema version: found 0; expected 1 or later (run the migrations)"],
+    ),
+    // What is not of ours, or does as well, is no difference.
+    (
+        "CREATE TABLE other (id integer); ALTER TABLE task ADD COLUMN other integer; CREATE INDEX other_index ON task (other);
+         CREATE TYPE other_enum AS ENUM ('a'); CREATE VIEW tasks AS SELECT * FROM task",
+        &[],
+    ),
+    (
+        "ALTER TABLE task ALTER due_date TYPE text; ALTER TABLE session ALTER token TYPE varchar(500)",
+        &[],
+    ),
+    (
+        "ALTER TABLE \"user\" DROP CONSTRAINT user_username_key; CREATE UNIQUE INDEX by_name ON \"user\" (username)",
+        &[],
+    ),
+];
+
+async fn differences(own: &OwnDatabase) -> (Option<i32>, Vec<String>) {
+    let ended = run("migrate", &["--verify"], &own.environment).await;
+    let mut lines: Vec<String> = ended.output.lines().map(str::to_owned).collect();
+    let last = lines.pop().expect("a line");
+    if ended.status == Some(0) {
+        assert!(last.contains("is as this build expects it"), "{last}");
+    } else {
+        assert!(
+            last.starts_with("error: the schema is not as this build expects it"),
+            "{last}"
+        );
+    }
+    (ended.status, lines)
+}
+
+#[tokio::test]
+async fn every_kind_of_drift_is_named() {
+    let template = OwnDatabase::migrated().await.into_template();
+    for (change, lines) in DRIFTS {
+        let own = OwnDatabase::like(&template).await;
+        own.owner.run(change).await;
+        let status = i32::from(!lines.is_empty());
+        let (found_status, found) = differences(&own).await;
+        assert_eq!(found, lines, "{change}");
+        assert_eq!(found_status, Some(status), "{change}");
+        own.drop().await;
+    }
+    drop_template(&template).await;
+}
+
+#[tokio::test]
+async fn all_drift_is_named_at_once() {
+    let own = OwnDatabase::migrated().await;
+    let chosen = [1, 6, 8, 13, 16, 19, 21, 25].map(|number| DRIFTS[number]);
+    let mut expected = Vec::new();
+    for (change, lines) in chosen {
+        own.owner.run(change).await;
+        expected.extend_from_slice(lines);
+    }
+    let (status, mut found) = differences(&own).await;
+    found.sort();
+    expected.sort_unstable();
+    assert_eq!((status, found.len()), (Some(1), chosen.len()), "{found:?}");
+    assert_eq!(found, expected);
+
+    // A run of the migrations finds them, too.
+    let ended = run("migrate", &[], &own.environment).await;
+    assert_eq!(ended.status, Some(1), "{}", ended.output);
+    for line in expected {
+        assert!(
+            ended.output.contains(line),
+            "{line} is not in: {}",
+            ended.output
+        );
+    }
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_database_without_tables_lacks_them_all() {
+    let own = OwnDatabase::empty().await;
+    let (status, found) = differences(&own).await;
+    assert_eq!(status, Some(1));
+    for line in [
+        "table user: missing",
+        "table task: missing",
+        "table session: missing",
+    ] {
+        assert!(found.iter().any(|found| found == line), "{found:?}");
+    }
+    let tables =
+        "SELECT count(*) AS tables FROM information_schema.tables WHERE table_schema = 'public'";
+    assert_eq!(
+        own.owner.row(tables, &[]).await,
+        serde_json::json!({"tables": 0})
+    );
+    own.drop().await;
+}
