@@ -99,7 +99,10 @@ ALTER TABLE task
     ALTER tags TYPE text,
     -- The former labels were upper case, and no default of one type is one of another.
     ALTER priority DROP DEFAULT,
-    ALTER priority TYPE priority_enum USING initcap(priority::text)::priority_enum,
+    ALTER priority TYPE priority_enum USING (
+        CASE priority::text WHEN 'HIGH' THEN 'High' WHEN 'MEDIUM' THEN 'Medium' WHEN 'LOW' THEN 'Low'
+                            ELSE priority::text END
+    )::priority_enum,
     ALTER priority SET DEFAULT 'Medium',
     ALTER completed SET DEFAULT false,
     ALTER created_at SET DEFAULT (now() AT TIME ZONE 'utc'),
@@ -113,24 +116,57 @@ ALTER TABLE session
     ALTER created_at SET DEFAULT (now() AT TIME ZONE 'utc');
 
 DO $$
+DECLARE
+    key record;
+    added record;
+    columns text;
 BEGIN
-    -- Where both tables are, one takes in the other. Of two rows with one jti, one remains, revoked if either was.
+    -- Where both tables are, one takes in the other with all its columns. Of two rows with one jti, one remains,
+    -- revoked if either was.
     IF to_regclass('user_sessions') IS NOT NULL THEN
-        ALTER TABLE session
-            ADD COLUMN IF NOT EXISTS last_used_at timestamp,
-            ADD COLUMN IF NOT EXISTS revoked_at timestamp;
-        IF EXISTS (SELECT FROM session HAVING coalesce(max(length(token)), 0) < (SELECT max(length(token)) FROM user_sessions)) THEN
+        -- In each table a token is unique; in both together it need not be, and nothing here looks for it.
+        FOR key IN
+            SELECT conname AS name, indexrelid::regclass AS index
+            FROM pg_index
+            JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] AND attname = 'token'
+            LEFT JOIN pg_constraint ON conindid = indexrelid AND contype = 'u'
+            WHERE indrelid = 'session'::regclass AND indisunique AND indnatts = 1
+        LOOP
+            IF key.name IS NULL THEN
+                EXECUTE format('DROP INDEX %s', key.index);
+            ELSE
+                EXECUTE format('ALTER TABLE session DROP CONSTRAINT %I', key.name);
+            END IF;
+        END LOOP;
+
+        FOR added IN
+            SELECT attname AS name, format_type(atttypid, atttypmod) AS type
+            FROM pg_attribute
+            WHERE attrelid = 'user_sessions'::regclass AND attnum > 0 AND NOT attisdropped
+        LOOP
+            EXECUTE format('ALTER TABLE session ADD COLUMN IF NOT EXISTS %I %s', added.name, added.type);
+        END LOOP;
+        IF EXISTS (
+            SELECT FROM session
+            HAVING coalesce(max(length(token)), 0) < (SELECT max(length(token)) FROM user_sessions)
+        ) THEN
             ALTER TABLE session ALTER token TYPE varchar(500);
         END IF;
-        INSERT INTO session AS kept
-               (user_id, token_jti, token, expires_at, revoked, created_at, last_used_at, revoked_at)
-        SELECT user_id, token_jti, token, expires_at, revoked, created_at, last_used_at, revoked_at
-        FROM user_sessions
-        ORDER BY id
-        ON CONFLICT (token_jti) DO UPDATE
-        SET revoked = kept.revoked OR excluded.revoked,
-            last_used_at = greatest(kept.last_used_at, excluded.last_used_at),
-            revoked_at = least(kept.revoked_at, excluded.revoked_at);
+
+        SELECT string_agg(quote_ident(attname), ', ')
+        INTO columns
+        FROM pg_attribute
+        WHERE attrelid = 'user_sessions'::regclass AND attnum > 0 AND NOT attisdropped
+          AND attname <> 'id' AND attgenerated = '';
+        EXECUTE format(
+            'INSERT INTO session AS kept (%1$s)
+             SELECT %1$s FROM user_sessions ORDER BY id
+             ON CONFLICT (token_jti) DO UPDATE
+             SET revoked = kept.revoked OR excluded.revoked,
+                 last_used_at = greatest(kept.last_used_at, excluded.last_used_at),
+                 revoked_at = least(kept.revoked_at, excluded.revoked_at)',
+            columns
+        );
         DROP TABLE user_sessions;
     END IF;
 
@@ -169,10 +205,10 @@ $$;
 -- ----- What the former service never had -----
 
 -- Of accounts whose addresses differ by case alone, the oldest has the key, and the others are found by their exact
--- spelling.
+-- spelling. In some languages lower case takes more characters; an address that then has no room has no key.
 UPDATE "user"
 SET email_key = lower(email)
-WHERE email_key IS NULL AND id IN (SELECT min(id) FROM "user" GROUP BY lower(email));
+WHERE email_key IS NULL AND length(lower(email)) <= 255 AND id IN (SELECT min(id) FROM "user" GROUP BY lower(email));
 
 -- The few accounts without a key, so that a login can see whether an address has such a twin.
 CREATE INDEX IF NOT EXISTS idx_user_email_twin ON "user" (lower(email)) WHERE email_key IS NULL;
@@ -221,7 +257,7 @@ CREATE OR REPLACE TRIGGER update_task_updated_at BEFORE UPDATE ON task
 
 CREATE OR REPLACE FUNCTION set_user_email_key() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    NEW.email_key := lower(NEW.email);
+    NEW.email_key := CASE WHEN length(lower(NEW.email)) <= 255 THEN lower(NEW.email) END;
     RETURN NEW;
 END
 $$;

@@ -13,9 +13,17 @@ DROP TRIGGER update_user_updated_at ON "user";
 DROP TRIGGER update_task_updated_at ON task;
 DROP TRIGGER set_user_email_key ON "user";
 DROP TRIGGER pass_on_user_email_key ON "user";
-DROP FUNCTION update_updated_at_column();
 DROP FUNCTION set_user_email_key();
 DROP FUNCTION pass_on_user_email_key();
+
+DO $$
+BEGIN
+    DROP FUNCTION update_updated_at_column();
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    -- A table of someone else's uses it.
+    NULL;
+END
+$$;
 
 DROP INDEX idx_user_email, idx_task_user_id, idx_task_completed, idx_session_token_jti, idx_session_user_id;
 
@@ -44,7 +52,9 @@ ALTER TABLE task
     ALTER due_date TYPE varchar,
     ALTER tags TYPE varchar,
     ALTER priority DROP DEFAULT,
-    ALTER priority TYPE priorityenum USING upper(priority::text)::priorityenum,
+    ALTER priority TYPE priorityenum USING (
+        CASE priority WHEN 'High' THEN 'HIGH' WHEN 'Medium' THEN 'MEDIUM' ELSE 'LOW' END
+    )::priorityenum,
     ALTER completed DROP DEFAULT,
     ALTER created_at DROP DEFAULT,
     ALTER updated_at DROP DEFAULT;
@@ -81,7 +91,7 @@ $$;
 CREATE TABLE user_sessions (
     id           serial PRIMARY KEY,
     user_id      integer NOT NULL REFERENCES "user" (id),
-    token        varchar(500) NOT NULL UNIQUE,
+    token        varchar(500) NOT NULL,
     token_jti    varchar(255) NOT NULL UNIQUE,
     expires_at   timestamp NOT NULL,
     created_at   timestamp NOT NULL,
@@ -90,10 +100,38 @@ CREATE TABLE user_sessions (
     revoked_at   timestamp
 );
 
+DO $$
+BEGIN
+    EXECUTE format(
+        'ALTER TABLE user_sessions OWNER TO %I',
+        (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'session'::regclass)
+    );
+END
+$$;
+
 INSERT INTO user_sessions (user_id, token, token_jti, expires_at, created_at, last_used_at, revoked, revoked_at)
 SELECT user_id, token, token_jti, expires_at, created_at, last_used_at, revoked, revoked_at
 FROM session
 ORDER BY id;
+
+-- Unless there were two tables before, with a token in both.
+DO $$
+DECLARE
+    relation regclass;
+BEGIN
+    IF (SELECT count(DISTINCT token) = count(*) FROM session) THEN
+        FOREACH relation IN ARRAY ARRAY['session'::regclass, 'user_sessions'::regclass] LOOP
+            IF NOT EXISTS (
+                SELECT FROM pg_index
+                JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] AND attname = 'token'
+                WHERE indrelid = relation AND indisunique AND indnatts = 1
+            ) THEN
+                EXECUTE format('ALTER TABLE %s ADD UNIQUE (token)', relation);
+            END IF;
+        END LOOP;
+    END IF;
+END
+$$;
 
 DROP TABLE refinery_schema_history;
 

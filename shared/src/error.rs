@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::validation::Violation;
 
@@ -51,13 +51,21 @@ impl Cause {
 
     /// A cause from an error and the errors beneath it.
     ///
-    /// Of what the server says, its message and code alone: the detail may be a whole row.
+    /// Of what the server says, its message and code alone: the detail may be a whole row, unless the error is about
+    /// objects that depend on another, which it then names.
     pub fn from_error(context: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut words = context.to_owned();
         let mut next = Some(error);
         while let Some(error) = next {
             let said = match error.downcast_ref::<DbError>() {
-                Some(error) => format!("{} (SQLSTATE {})", error.message(), error.code().code()),
+                Some(error) => {
+                    let code = error.code();
+                    let detail = match error.detail() {
+                        Some(detail) if names_dependent_objects(code) => format!(": {detail}"),
+                        _ => String::new(),
+                    };
+                    format!("{}{detail} (SQLSTATE {})", error.message(), code.code())
+                }
                 None => error.to_string(),
             };
             // Many errors repeat the text of the one beneath them.
@@ -69,6 +77,10 @@ impl Cause {
         }
         Self(words)
     }
+}
+
+fn names_dependent_objects(code: &SqlState) -> bool {
+    *code == SqlState::DEPENDENT_OBJECTS_STILL_EXIST || *code == SqlState::FEATURE_NOT_SUPPORTED
 }
 
 impl fmt::Display for Cause {

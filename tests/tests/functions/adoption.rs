@@ -361,6 +361,55 @@ async fn a_table_that_is_in_use_stops_a_migration_in_time_and_without_a_change()
 }
 
 #[tokio::test]
+async fn a_view_that_keeps_a_column_from_changing_is_named_and_nothing_is_changed() {
+    let own = former_database(Former::USUAL, 1).await;
+    let before = content(&own).await;
+    own.owner
+        .run("CREATE VIEW urgent AS SELECT id FROM task WHERE priority = 'HIGH'")
+        .await;
+    let ended = run("migrate", &[], &own.environment).await;
+    assert_eq!(ended.status, Some(1), "{}", ended.output);
+    assert!(
+        ended.output.contains("on view urgent depends on column"),
+        "{}",
+        ended.output
+    );
+    assert_eq!(content(&own).await, before);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn what_an_operator_added_to_the_sessions_goes_with_them() {
+    let own = former_database(Former::all()[6], 10).await;
+    own.owner
+        .run(
+            "ALTER TABLE session ALTER token TYPE varchar(255) USING md5(token);
+             ALTER TABLE user_sessions ADD COLUMN device text;
+             UPDATE user_sessions SET device = 'device of ' || token_jti;
+             UPDATE user_sessions SET token = session.token FROM session
+             WHERE session.id = user_sessions.id AND session.token_jti <> user_sessions.token_jti
+               AND NOT EXISTS (SELECT FROM user_sessions AS other WHERE other.token = session.token);",
+        )
+        .await;
+    let sessions = "SELECT token_jti, token, device FROM user_sessions ORDER BY token_jti";
+    let before = own.owner.rows(sessions, &[]).await;
+    migrate(&own).await;
+    verify(&own).await;
+    let sessions =
+        "SELECT token_jti, token, device FROM session WHERE device IS NOT NULL ORDER BY token_jti";
+    let after = own.owner.rows(sessions, &[]).await;
+    let alone = |rows: &[Value]| -> Vec<Value> {
+        rows.iter()
+            .filter(|row| text(row, "token_jti").ends_with("user_sessions"))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(alone(&after), alone(&before));
+    assert!(!alone(&after).is_empty());
+    own.drop().await;
+}
+
+#[tokio::test]
 async fn a_hundred_thousand_tasks_are_adopted_in_ten_seconds() {
     let own = former_database(Former::all()[6], 21_700).await;
     let tasks = own.owner.row("SELECT count(*) FROM task", &[]).await;

@@ -4,7 +4,7 @@ use tests::database::{OwnDatabase, drop_template};
 use tests::function::run;
 
 /// A change to the schema, and the lines by which it is told.
-const DRIFTS: [(&str, &[&str]); 33] = [
+const DRIFTS: [(&str, &[&str]); 34] = [
     (
         "ALTER TABLE task RENAME TO tasks",
         &["table task: missing"],
@@ -137,6 +137,10 @@ const DRIFTS: [(&str, &[&str]); 33] = [
     ),
     (
         "ALTER TABLE \"user\" DROP CONSTRAINT user_username_key; CREATE UNIQUE INDEX by_name ON \"user\" (username)",
+        &[],
+    ),
+    (
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on', current_database()); END $$",
         &[],
     ),
 ];

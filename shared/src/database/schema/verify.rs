@@ -19,7 +19,7 @@ const TYPES_AND_FUNCTIONS: [(&str, &str); 4] = [
     ),
     (
         "function set_user_email_key()",
-        "BEGIN NEW.email_key := lower(NEW.email); RETURN NEW; END",
+        "BEGIN NEW.email_key := CASE WHEN length(lower(NEW.email)) <= 255 THEN lower(NEW.email) END; RETURN NEW; END",
     ),
     (
         "function pass_on_user_email_key()",
@@ -195,6 +195,11 @@ const LIVE: &str = r"
 /// Compares the live schema with the one that this build was written for, and names each difference in a line. An
 /// object that is not known here is no difference.
 pub(super) async fn differences(client: &Client) -> Result<Vec<String>, Cause> {
+    // The descriptions below are written as they are without it.
+    client
+        .batch_execute("SET quote_all_identifiers = off")
+        .await
+        .map_err(failed("setting how names are written"))?;
     let names = TABLES.map(|(table, _)| table);
     let rows = client
         .query_typed(LIVE, &[(&names.as_slice(), Type::TEXT_ARRAY)])
