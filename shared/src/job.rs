@@ -16,7 +16,7 @@ use crate::telemetry;
 /// Serves a job on the database, until Lambda ends the process: checks the settings, of which it needs no more than
 /// `DATABASE_URL`, and connects when the job first asks.
 ///
-/// See [`serve_events`] for what becomes of an event.
+/// Any event sets it to work; see [`serve_events`].
 pub async fn serve_job<T: Serialize>(
     job: impl AsyncFn(&'static Database, Duration) -> Result<T, database::Error>,
 ) -> ExitCode {
@@ -31,19 +31,19 @@ pub async fn serve_job<T: Serialize>(
     telemetry::log_database(&url);
     // It lives as long as the process.
     let database: &'static Database = Box::leak(Box::new(Database::new(url, 1)));
-    serve_events(async |time_left| job(database, time_left).await).await
+    serve_events(async |_event, time_left| job(database, time_left).await).await
 }
 
-/// Answers events until Lambda ends the process. Each, whatever it holds, sets the job to work, which is told how much
-/// time Lambda leaves it. What it answers is the function's result, and its error the function's failure.
+/// Answers events until Lambda ends the process. Each sets the job to work, which is told how much time Lambda leaves it.
+/// What it answers is the function's result, and its error the function's failure.
 pub async fn serve_events<T: Serialize, E: Display>(
-    job: impl AsyncFn(Duration) -> Result<T, E>,
+    job: impl AsyncFn(Value, Duration) -> Result<T, E>,
 ) -> ExitCode {
     let answer = async |event: LambdaEvent<Value>| {
         let deadline = UNIX_EPOCH + Duration::from_millis(event.context.deadline);
         // An error is a deadline that is still to come.
         let time_left = deadline.elapsed().err().map(|ahead| ahead.duration());
-        let answer = job(time_left.unwrap_or_default()).await;
+        let answer = job(event.payload, time_left.unwrap_or_default()).await;
         answer.map_err(|cause| {
             error!(%cause, "failed");
             lambda_runtime::Error::from(cause.to_string())

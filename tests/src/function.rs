@@ -158,6 +158,20 @@ impl Function {
 
     /// Starts a function under another program, such as a tracer.
     pub async fn start_under(program: &[&str], name: &str, environment: &Environment) -> Self {
+        Self::start_binary(program, name, &binary(name), environment).await
+    }
+
+    /// Starts the function that lies in a file.
+    pub async fn start_file(name: &str, file: &std::path::Path, environment: &Environment) -> Self {
+        Self::start_binary(&[], name, file, environment).await
+    }
+
+    async fn start_binary(
+        program: &[&str],
+        name: &str,
+        file: &std::path::Path,
+        environment: &Environment,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (events, receiver) = mpsc::channel(100);
@@ -186,7 +200,7 @@ impl Function {
             .with("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .with("AWS_LAMBDA_FUNCTION_VERSION", "1");
         let mut words: Vec<_> = program.iter().map(std::convert::Into::into).collect();
-        words.push(binary(name));
+        words.push(file.to_owned());
         let mut command = environment.command(&words[0]);
         let process = command
             .args(&words[1..])

@@ -9,8 +9,23 @@ pub mod database;
 pub mod former;
 pub mod function;
 pub mod relay;
+pub mod template;
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
+}
+
+/// A file of the project.
+pub fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
 
 /// A text that no other test has.
 pub fn unique() -> String {

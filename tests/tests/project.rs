@@ -1,34 +1,15 @@
 //! What has to be the same in several places, is.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
-use yaml_rust2::{Yaml, YamlLoader};
+use tests::{read, root, template};
 
 /// A route: its method, its path, and the function that serves it.
 type Route = (String, String, String);
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_owned()
-}
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 fn toml(path: &str) -> toml::Table {
     read(path)
         .parse()
         .unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-fn template() -> Yaml {
-    YamlLoader::load_from_str(&read("template.yaml"))
-        .expect("YAML")
-        .remove(0)
 }
 
 /// The names of the binaries, and whether each has a route.
@@ -57,32 +38,9 @@ fn routes_of_the_local_router() -> BTreeSet<Route> {
     routes
 }
 
-fn functions_of_the_template() -> Vec<(String, Yaml)> {
-    let template = template();
-    let resources = template["Resources"].as_hash().expect("resources");
-    let functions = resources
-        .iter()
-        .filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::Serverless::Function"));
-    functions
-        .map(|(name, resource)| (name.as_str().expect("a name").to_owned(), resource.clone()))
-        .collect()
-}
-
-fn binary_of(function: &Yaml) -> String {
-    assert_eq!(
-        function["Metadata"]["BuildMethod"].as_str(),
-        Some("rust-cargolambda"),
-        "{function:?}"
-    );
-    function["Metadata"]["BuildProperties"]["Binary"]
-        .as_str()
-        .expect("a Binary")
-        .to_owned()
-}
-
 fn routes_of_the_template() -> BTreeSet<Route> {
     let mut routes = BTreeSet::new();
-    for (name, function) in functions_of_the_template() {
+    for (name, function) in template::functions() {
         let Some(events) = function["Properties"]["Events"].as_hash() else {
             continue;
         };
@@ -99,7 +57,7 @@ fn routes_of_the_template() -> BTreeSet<Route> {
             let is_new = routes.insert((
                 text("Method").to_uppercase(),
                 text("Path"),
-                binary_of(&function),
+                template::binary_of(&function),
             ));
             assert!(is_new, "{name} has a route twice");
         }
@@ -141,9 +99,9 @@ fn the_template_the_local_router_and_the_contract_name_the_same_routes() {
 
 #[test]
 fn every_binary_is_a_function_of_the_template_and_has_a_route_or_none() {
-    let deployed: BTreeSet<_> = functions_of_the_template()
+    let deployed: BTreeSet<_> = template::functions()
         .iter()
-        .map(|(_, function)| binary_of(function))
+        .map(|(_, function)| template::binary_of(function))
         .collect();
     assert_eq!(deployed, binaries());
     let routed: BTreeSet<_> = routes_of_the_contract()
@@ -156,7 +114,7 @@ fn every_binary_is_a_function_of_the_template_and_has_a_route_or_none() {
 
 #[test]
 fn expired_sessions_are_purged_on_a_schedule() {
-    let schedules = functions_of_the_template()
+    let schedules = template::functions()
         .into_iter()
         .filter_map(|(_, function)| {
             let events = function["Properties"]["Events"].as_hash()?;
@@ -164,7 +122,7 @@ fn expired_sessions_are_purged_on_a_schedule() {
                 .values()
                 .find(|event| event["Type"].as_str() == Some("Schedule"))?;
             Some((
-                binary_of(&function),
+                template::binary_of(&function),
                 schedule["Properties"]["Schedule"].as_str()?.to_owned(),
             ))
         });
@@ -229,4 +187,20 @@ fn every_version_stands_in_the_workspaces_table() {
             );
         }
     }
+}
+
+#[test]
+fn the_pipeline_deploys_with_the_sam_that_the_package_is_checked_with() {
+    let script = read("dev");
+    let version = script
+        .lines()
+        .find_map(|line| line.strip_prefix("sam_version="))
+        .expect("a version");
+    let pinned = read(".github/sam-requirements.txt");
+    assert!(
+        pinned
+            .lines()
+            .any(|line| line.starts_with(&format!("aws-sam-cli=={version} "))),
+        "{version}"
+    );
 }

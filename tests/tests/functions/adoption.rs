@@ -447,11 +447,7 @@ async fn shape(own: &OwnDatabase) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_way_back_restores_the_former_shape_with_the_new_rows() {
-    let script = std::fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../sql/restore_former_schema.sql"
-    ))
-    .expect("the script");
+    let script = tests::read("sql/restore_former_schema.sql");
     for former in Former::all() {
         let own = former_database(former, 3).await;
         let before = rows(&own, "user").await;

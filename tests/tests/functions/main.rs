@@ -2,6 +2,7 @@
 
 mod adoption;
 mod connections;
+mod deployments;
 mod events;
 mod files;
 mod migrations;

@@ -193,6 +193,22 @@ async fn a_function_works_while_the_schema_is_ahead() {
 }
 
 #[tokio::test]
+async fn a_schema_of_a_later_release_is_left_as_it_is() {
+    let own = OwnDatabase::migrated().await;
+    let later = "INSERT INTO refinery_schema_history SELECT 1000, 'later', applied_on, '0' FROM refinery_schema_history;
+                 ALTER TABLE task ALTER title TYPE text";
+    own.owner.run(later).await;
+    let ended = run("migrate", &[], &own.environment).await;
+    assert_eq!(ended.status, Some(0), "{}", ended.output);
+    assert!(
+        ended.output.starts_with("Nothing to do") && ended.output.contains("version 1000"),
+        "{}",
+        ended.output
+    );
+    own.drop().await;
+}
+
+#[tokio::test]
 async fn the_schema_is_looked_at_once_in_one_round_trip() {
     let relay = Relay::start().await;
     let connection = Database::connect(&relay.url()).await;
@@ -208,6 +224,22 @@ async fn the_schema_is_looked_at_once_in_one_round_trip() {
     assert_eq!(cold, connecting + 2);
     assert_eq!(function.http(&log_in()).await.status, 401);
     assert_eq!(relay.round_trips(), cold + 1);
+}
+
+#[tokio::test]
+async fn the_functions_under_test_work_as_a_role_that_owns_nothing() {
+    if variable("APPLICATION_ROLE").is_none() {
+        return leave_out(
+            "working as a role that owns nothing",
+            "APPLICATION_ROLE is not set",
+        );
+    }
+    let url = variable("DATABASE_URL").expect("a DATABASE_URL");
+    let role = "SELECT count(pg_class.oid) AS owned, bool_or(rolsuper OR rolcreaterole OR rolcreatedb) AS more
+                FROM pg_roles LEFT JOIN pg_class ON relowner = pg_roles.oid
+                WHERE rolname = current_user";
+    let found = Database::connect(&url).await.row(role, &[]).await;
+    assert_eq!(found, json!({"owned": 0, "more": false}));
 }
 
 /// What a role may do with each object of ours.

@@ -1,5 +1,5 @@
-//! Brings the database's schema up to date: as a Lambda that every deployment invokes, with any event, and as a
-//! program on the command line.
+//! Brings the database's schema up to date: as a Lambda, with any event, as a custom resource of CloudFormation in every
+//! deployment, and as a program on the command line.
 //!
 //! On the command line, `--if-empty` applies the migrations only to a database that holds no table of ours, `--verify`
 //! changes nothing and names every difference between the schema and what this build expects, and `--check-settings`
@@ -12,6 +12,10 @@ use shared::database::schema::{self, Grants, Migrated};
 use shared::settings::{self, ApplicationRole, MigrationSettings, Settings};
 use shared::telemetry;
 use tracing::{error, info, warn};
+
+use custom_resource::Event;
+
+mod custom_resource;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -41,7 +45,19 @@ async fn main() -> ExitCode {
 
 async fn on_lambda(settings: &MigrationSettings) -> ExitCode {
     telemetry::log_database(&settings.database);
-    shared::serve_events(async |_time_left| answer(settings).await).await
+    shared::serve_events(async |event, _time_left| {
+        let Some(event) = Event::read(&event) else {
+            return answer(settings).await;
+        };
+        let result = if event.is_delete() {
+            Ok(Value::Null)
+        } else {
+            answer(settings).await
+        };
+        event.answer(&result).await;
+        result
+    })
+    .await
 }
 
 async fn answer(settings: &MigrationSettings) -> Result<Value, String> {

@@ -1,0 +1,32 @@
+//! What template.yaml says of the functions.
+
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::read;
+
+/// The functions, each by its name in the template.
+pub fn functions() -> Vec<(String, Yaml)> {
+    let template = YamlLoader::load_from_str(&read("template.yaml"))
+        .expect("YAML")
+        .remove(0);
+    let resources = template["Resources"].as_hash().expect("resources");
+    let functions = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::Serverless::Function"));
+    functions
+        .map(|(name, resource)| (name.as_str().expect("a name").to_owned(), resource.clone()))
+        .collect()
+}
+
+/// The binary of a function.
+pub fn binary_of(function: &Yaml) -> String {
+    assert_eq!(
+        function["Metadata"]["BuildMethod"].as_str(),
+        Some("rust-cargolambda"),
+        "{function:?}"
+    );
+    function["Metadata"]["BuildProperties"]["Binary"]
+        .as_str()
+        .expect("a Binary")
+        .to_owned()
+}

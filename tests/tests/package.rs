@@ -1,0 +1,69 @@
+//! What `./dev package` has built for Lambda.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tests::database::variable;
+use tests::function::{Environment, Function, HttpEvent};
+use tests::{leave_out, template};
+
+/// The newest version of glibc that Lambda's system, Amazon Linux 2023, has.
+const GLIBC: u32 = 34;
+
+/// The folder that SAM built into, where `./dev package` runs the tests.
+fn package() -> Option<PathBuf> {
+    let package = variable("PACKAGE").map(PathBuf::from);
+    if package.is_none() {
+        leave_out("the package", "only `./dev package` builds it");
+    }
+    package
+}
+
+#[test]
+fn every_function_of_the_template_has_a_program_that_lambdas_system_can_run() {
+    let Some(package) = package() else { return };
+    for (name, _) in template::functions() {
+        let file = package.join(&name).join("bootstrap");
+        let metadata =
+            std::fs::metadata(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert_ne!(
+            metadata.permissions().mode() & 0o111,
+            0,
+            "{name} is no program"
+        );
+        let program = std::fs::read(&file).expect("a program");
+        assert_eq!(&program[..4], b"\x7fELF", "{name}");
+        let prefix = b"GLIBC_2.";
+        let newest = program
+            .windows(prefix.len() + 2)
+            .filter(|text| text.starts_with(prefix))
+            .filter_map(|text| {
+                let minor = std::str::from_utf8(&text[prefix.len()..]).ok()?;
+                minor
+                    .trim_end_matches(|letter: char| !letter.is_ascii_digit())
+                    .parse::<u32>()
+                    .ok()
+            })
+            .max();
+        assert!(
+            newest.is_some_and(|newest| newest <= GLIBC),
+            "{name} needs glibc 2.{newest:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_packaged_function_answers_under_a_runtime() {
+    let Some(package) = package() else { return };
+    let environment = Environment::default()
+        .with(
+            "DATABASE_URL",
+            "postgresql://role:password@ep-1.neon.tech/todo",
+        )
+        .with("SECRET_KEY", "a key that is used by no one but this test");
+    let file = package.join("HealthFunction/bootstrap");
+    let function = Function::start_file("health", &file, &environment).await;
+    let answer = function.http(&HttpEvent::new("GET", "/health", &[])).await;
+    assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})));
+}
