@@ -23,6 +23,3 @@ pub(super) const MIGRATION_LOCK: Duration = Duration::from_mins(1);
 
 /// A migration's wait for a table that another session uses. Meanwhile everyone else waits behind the migration.
 pub(super) const TABLE_LOCK: Duration = Duration::from_secs(10);
-
-/// A whole run of the migrations: less than its function's timeout, which is close to the longest that there is.
-pub(super) const MIGRATION: Duration = Duration::from_mins(13);

@@ -6,6 +6,7 @@
 //! only says whether the functions would accept the settings.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::database::schema::{self, Grants, Migrated};
@@ -16,6 +17,12 @@ use tracing::{error, info, warn};
 use custom_resource::Event;
 
 mod custom_resource;
+
+/// What is left of the function's time for the answer.
+const RESERVE: Duration = Duration::from_secs(20);
+
+/// How long a run on the command line may take: as long as it needs, but for one that nothing will end.
+const BY_HAND: Duration = Duration::from_hours(24);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -45,14 +52,15 @@ async fn main() -> ExitCode {
 
 async fn on_lambda(settings: &MigrationSettings) -> ExitCode {
     telemetry::log_database(&settings.database);
-    shared::serve_events(async |event, _time_left| {
+    shared::serve_events(async |event, time_left: Duration| {
+        let time = time_left.saturating_sub(RESERVE);
         let Some(event) = Event::read(&event) else {
-            return answer(settings).await;
+            return answer(settings, time).await;
         };
         let result = if event.is_delete() {
             Ok(Value::Null)
         } else {
-            answer(settings).await
+            answer(settings, time).await
         };
         event.answer(&result).await;
         result
@@ -60,8 +68,8 @@ async fn on_lambda(settings: &MigrationSettings) -> ExitCode {
     .await
 }
 
-async fn answer(settings: &MigrationSettings) -> Result<Value, String> {
-    let migrated = schema::migrate(settings)
+async fn answer(settings: &MigrationSettings, time: Duration) -> Result<Value, String> {
+    let migrated = schema::migrate(settings, time)
         .await
         .map_err(|cause| cause.to_string())?;
     for warning in &migrated.warnings {
@@ -84,7 +92,7 @@ async fn migrate(settings: &MigrationSettings) -> ExitCode {
         version,
         warnings,
         differences,
-    } = match schema::migrate(settings).await {
+    } = match schema::migrate(settings, BY_HAND).await {
         Ok(migrated) => migrated,
         Err(cause) => return telemetry::fail(&[cause.to_string()]),
     };
