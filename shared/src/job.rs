@@ -49,8 +49,5 @@ pub async fn serve_events<T: Serialize, E: Display>(
             lambda_runtime::Error::from(cause.to_string())
         })
     };
-    match lambda_runtime::run(service_fn(answer)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => telemetry::fail(&[format!("the Lambda runtime failed: {error}")]),
-    }
+    telemetry::runtime_ended(lambda_runtime::run(service_fn(answer)).await)
 }

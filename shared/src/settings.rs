@@ -59,21 +59,13 @@ impl Settings {
     /// # Errors
     /// As for [`Settings::from_env`].
     pub fn database_from_env() -> Result<DatabaseUrl, Problems> {
-        let mut problems = Problems::new();
-        let database = collect(&mut problems, database(&variable));
-        if let Err(problem) = check_ca_file(&variable) {
-            problems.push(problem);
-        }
-        database.filter(|_| problems.is_empty()).ok_or(problems)
+        trusted_database(&variable)
     }
 
     fn from_lookup(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
         let mut problems = Problems::new();
 
-        let database = collect(&mut problems, database(variable));
-        if let Err(problem) = check_ca_file(variable) {
-            problems.push(problem);
-        }
+        let database = collect(&mut problems, trusted_database(variable));
         let secret_key = variable("SECRET_KEY");
         if let Err(problem) = check_secret_key(secret_key.as_deref()) {
             problems.push(problem);
@@ -205,6 +197,16 @@ fn database(variable: &impl Fn(&str) -> Option<String>) -> Result<DatabaseUrl, P
         &variable("DATABASE_URL").unwrap_or_default(),
         local_allowed(variable),
     )
+}
+
+/// `DATABASE_URL`, and certificates to tell its server by.
+fn trusted_database(variable: &impl Fn(&str) -> Option<String>) -> Result<DatabaseUrl, Problems> {
+    let mut problems = Problems::new();
+    let database = collect(&mut problems, database(variable));
+    if let Err(problem) = check_ca_file(variable) {
+        problems.push(problem);
+    }
+    database.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 fn local_allowed(variable: &impl Fn(&str) -> Option<String>) -> bool {

@@ -63,6 +63,14 @@ pub fn fail(problems: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// The status of a process whose Lambda runtime has ended, and why on stderr where it failed.
+pub(crate) fn runtime_ended(result: Result<(), lambda_runtime::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&[format!("the Lambda runtime failed: {error}")]),
+    }
+}
+
 /// Says which database this process works on.
 pub fn log_database(url: &DatabaseUrl) {
     if !url.set_aside().is_empty() {

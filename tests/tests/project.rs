@@ -1,6 +1,7 @@
 //! What has to be the same in several places, is.
 
 use std::collections::BTreeSet;
+
 use tests::{read, root, template};
 
 /// A route: its method, its path, and the function that serves it.

@@ -68,10 +68,7 @@ where
         );
         Ok::<_, Infallible>(Response::from(reply))
     };
-    match lambda_http::run_concurrent(service_fn(answer)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => telemetry::fail(&[format!("the Lambda runtime failed: {error}")]),
-    }
+    telemetry::runtime_ended(lambda_http::run_concurrent(service_fn(answer)).await)
 }
 
 /// The reply of a handler, whatever becomes of it.
