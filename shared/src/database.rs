@@ -1,24 +1,58 @@
 //! The database: one pool for each process, made when it is first needed, and one round trip for each statement.
 
-use std::pin::pin;
-
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use futures_util::TryStreamExt as _;
-use tokio::sync::OnceCell;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use tracing::{info, warn};
 
+use crate::deadlines;
 use crate::error::Cause;
 use crate::settings::DatabaseUrl;
 
+mod connection;
 mod connector;
-mod deadlines;
 mod error;
+mod retry;
 pub mod schema;
 
+use connection::Connections;
 pub use error::Error;
+use error::Failure;
+
+/// A statement, and what sending it twice would do: a connection can be lost when the statement has run and its answer
+/// has not come.
+#[derive(Debug)]
+pub struct Statement {
+    sql: &'static str,
+    effect: Effect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Effect {
+    Read,
+    IdempotentWrite,
+    Write,
+}
+
+impl Statement {
+    /// One that changes nothing.
+    pub const fn read(sql: &'static str) -> Self {
+        let effect = Effect::Read;
+        Self { sql, effect }
+    }
+
+    /// One that, sent twice, leaves and answers the same as sent once.
+    pub const fn idempotent_write(sql: &'static str) -> Self {
+        let effect = Effect::IdempotentWrite;
+        Self { sql, effect }
+    }
+
+    /// Any other, which is never sent again when it may have run.
+    pub const fn write(sql: &'static str) -> Self {
+        let effect = Effect::Write;
+        Self { sql, effect }
+    }
+}
 
 /// A statement's parameters, each with its type: with the types known, parse, bind and execute travel together.
 pub type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
@@ -26,11 +60,7 @@ pub type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
 /// The database that the functions work on.
 #[derive(Debug)]
 pub struct Database {
-    url: DatabaseUrl,
-    max_connections: usize,
-    pool: OnceCell<Pool>,
-    /// Filled once the schema has been seen to be one that this build can work with.
-    schema: OnceCell<()>,
+    connections: Connections,
 }
 
 impl Database {
@@ -40,18 +70,16 @@ impl Database {
     /// one at a time needs one connection.
     pub fn new(url: DatabaseUrl, max_connections: usize) -> Self {
         Self {
-            url,
-            max_connections,
-            pool: OnceCell::new(),
-            schema: OnceCell::new(),
+            connections: Connections::new(url, max_connections),
         }
     }
 
-    /// Connects ahead of the first statement. A failure is logged and nothing else: the statement tries again.
+    /// Connects ahead of the first statement. Where that fails, the statement tries again, and says why it fails too.
     pub async fn warm_up(&self) {
-        match self.connection().await {
-            Ok(_) => info!("connected"),
-            Err(error) => warn!(cause = %error, "could not connect ahead of the first request"),
+        let deadline = Instant::now() + deadlines::CALL;
+        if let Ok(connection) = self.connections.lease(deadline).await {
+            connection.keep();
+            info!("connected");
         }
     }
 
@@ -61,9 +89,9 @@ impl Database {
     /// [`Error`]; more than one row is a fault.
     pub async fn row<T: Send>(
         &self,
-        statement: &'static str,
+        statement: &Statement,
         parameters: &Parameters<'_>,
-        read: impl Fn(&Row) -> T + Send,
+        read: fn(&Row) -> T,
     ) -> Result<Option<T>, Error> {
         let mut rows = self
             .rows(statement, parameters, usize::MAX, read)
@@ -83,9 +111,9 @@ impl Database {
     /// [`Error`]; any other number of rows is a fault.
     pub async fn only_row<T: Send>(
         &self,
-        statement: &'static str,
+        statement: &Statement,
         parameters: &Parameters<'_>,
-        read: impl Fn(&Row) -> T + Send,
+        read: fn(&Row) -> T,
     ) -> Result<T, Error> {
         let row = self.row(statement, parameters, read).await?;
         row.ok_or_else(|| Error::Fault(Cause::new("no row where one was expected")))
@@ -98,106 +126,36 @@ impl Database {
     /// [`Error`].
     pub async fn rows<T: Send>(
         &self,
-        statement: &'static str,
+        statement: &Statement,
         parameters: &Parameters<'_>,
         max_bytes: usize,
-        read: impl Fn(&Row) -> T + Send,
+        read: fn(&Row) -> T,
     ) -> Result<Option<Vec<T>>, Error> {
-        let connection = self.connection().await?;
-        let work = async {
-            let parameters = parameters
-                .iter()
-                .map(|(value, kind)| (*value, kind.clone()));
-            let mut stream = pin!(connection.query_typed_raw(statement, parameters).await?);
-            let mut rows = Vec::new();
-            let mut bytes = 0_usize;
-            while let Some(row) = stream.try_next().await? {
-                bytes = bytes.saturating_add(row.raw_size_bytes());
-                if bytes > max_bytes {
-                    return Ok(None);
-                }
-                rows.push(read(&row));
+        let deadline = Instant::now() + deadlines::CALL;
+        let mut pauses = retry::pauses();
+        let mut was_sent_again = false;
+        loop {
+            let connection = self.connections.lease(deadline).await?;
+            let answer = connection.run(statement, parameters, max_bytes, read, deadline);
+            let (cause, may_be_sent_again) = match answer.await {
+                Ok(rows) => return Ok(rows),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::NoSlot(cause)) => match pauses.next() {
+                    Some(pause) if Instant::now() + pause < deadline => {
+                        sleep(pause).await;
+                        continue;
+                    }
+                    _ => (cause, false),
+                },
+                Err(Failure::NotRun(cause)) => (cause, true),
+                Err(Failure::Lost(cause)) => (cause, statement.effect != Effect::Write),
+            };
+            if was_sent_again || !may_be_sent_again {
+                return Err(Error::Unavailable(cause));
             }
-            Ok(Some(rows))
-        };
-        match timeout(deadlines::STATEMENT, work).await {
-            Ok(Ok(Some(rows))) => Ok(Some(rows)),
-            Ok(Ok(None)) => {
-                // The rest of the rows is still on its way.
-                discard(connection);
-                Ok(None)
-            }
-            Ok(Err(error)) => {
-                let error = Error::of_statement(&error);
-                if matches!(error, Error::Unavailable(_)) {
-                    discard(connection);
-                }
-                Err(error)
-            }
-            Err(_) => {
-                // Its answer may still come, and must not meet the next statement.
-                discard(connection);
-                Err(Error::Unavailable(Cause::new(format!(
-                    "no answer to a statement in {:?}",
-                    deadlines::STATEMENT
-                ))))
-            }
+            warn!(%cause, "sending a statement again, on a new connection");
+            was_sent_again = true;
+            self.connections.drop_idle();
         }
     }
-
-    /// A connection. The first one of a process also sees that the schema is not behind this build; where it is, every
-    /// later one looks again.
-    async fn connection(&self) -> Result<Object, Error> {
-        let deadline = Instant::now() + deadlines::ACQUIRE;
-        let connect = async {
-            let pool = self.pool.get_or_try_init(async || self.new_pool()).await?;
-            let connection = pool.get().await;
-            connection
-                .map_err(|error| Error::Unavailable(Cause::from_error("could not connect", &error)))
-        };
-        let late = |_| {
-            Error::Unavailable(Cause::new(format!(
-                "no connection in {:?}",
-                deadlines::ACQUIRE
-            )))
-        };
-        let connection = timeout_at(deadline, connect).await.map_err(late)??;
-        let check = self
-            .schema
-            .get_or_try_init(async || schema::check_on(&connection).await);
-        match timeout_at(deadline, check).await {
-            Ok(Ok(())) => Ok(connection),
-            Ok(Err(error)) => Err(error),
-            Err(elapsed) => {
-                // As for a statement below.
-                discard(connection);
-                Err(late(elapsed))
-            }
-        }
-    }
-
-    fn new_pool(&self) -> Result<Pool, Error> {
-        let tls = connector::tls(&self.url)
-            .map_err(|error| Error::Fault(Cause::from_error("TLS", &error)))?;
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        Pool::builder(Manager::from_config(
-            connector::driver_config(&self.url),
-            tls,
-            recycling,
-        ))
-        .max_size(self.max_connections)
-        .runtime(Runtime::Tokio1)
-        .wait_timeout(Some(deadlines::ACQUIRE))
-        .create_timeout(Some(deadlines::CONNECT))
-        .recycle_timeout(Some(deadlines::RECYCLE))
-        .build()
-        .map_err(|error| Error::Fault(Cause::from_error("the pool", &error)))
-    }
-}
-
-/// Takes a connection out of the pool and closes it.
-fn discard(connection: Object) {
-    drop(Object::take(connection));
 }

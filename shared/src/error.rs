@@ -40,7 +40,7 @@ pub enum Error {
 }
 
 /// What went wrong, for the operator's log and for no one else.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cause(String);
 
 impl Cause {

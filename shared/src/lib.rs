@@ -7,6 +7,7 @@
 mod app;
 pub mod auth;
 pub mod database;
+pub mod deadlines;
 mod error;
 pub mod http;
 mod job;

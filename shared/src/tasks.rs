@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use crate::Error;
 use crate::auth::Caller;
 use crate::auth::session::with_caller;
-use crate::database::{self, Database};
+use crate::database::{self, Database, Statement};
 use crate::timestamp;
 use crate::validation::{Body, Broken, Fields, any_text, lax_bool, nullable, text};
 
@@ -183,12 +183,12 @@ impl Task {
     }
 }
 
-const LIST: &str = with_caller!(
+const LIST: Statement = Statement::read(with_caller!(
     "SELECT",
     task_columns!(),
     "FROM caller LEFT JOIN task ON task.user_id = caller.user_id
      ORDER BY task.id"
-);
+));
 
 /// The caller's tasks, by id.
 ///
@@ -203,7 +203,7 @@ pub async fn list(
     let parameters: &database::Parameters<'_> =
         &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)];
     let rows = database
-        .rows(LIST, parameters, max_bytes, Task::from_outer_row)
+        .rows(&LIST, parameters, max_bytes, Task::from_outer_row)
         .await?
         .ok_or(Error::TaskListTooLarge)?;
     if rows.is_empty() {
@@ -212,13 +212,13 @@ pub async fn list(
     Ok(rows.into_iter().flatten().collect())
 }
 
-const CREATE: &str = with_caller!(
+const CREATE: Statement = Statement::write(with_caller!(
     "INSERT INTO task (user_id, title, description, due_date, priority, tags, recursion_pattern, completed)
      SELECT caller.user_id, $3, $4, $5, $6::priority_enum, $7, $8, $9
      FROM caller
      RETURNING",
     task_columns!()
-);
+));
 
 /// Creates a task of the caller's.
 ///
@@ -236,7 +236,7 @@ pub async fn create(database: &Database, caller: &Caller, task: &NewTask) -> Res
         (&task.recursion_pattern, Type::TEXT),
         (&task.completed, Type::BOOL),
     ];
-    match database.row(CREATE, parameters, Task::from_row).await {
+    match database.row(&CREATE, parameters, Task::from_row).await {
         Ok(task) => task.ok_or(Error::InvalidToken),
         // The account was deleted between the look at its session and the insert.
         Err(database::Error::ForeignKeyViolation(_)) => Err(Error::InvalidToken),
@@ -244,21 +244,21 @@ pub async fn create(database: &Database, caller: &Caller, task: &NewTask) -> Res
     }
 }
 
-const GET: &str = with_caller!(
+const GET: Statement = Statement::read(with_caller!(
     "SELECT",
     task_columns!(),
     "FROM caller LEFT JOIN task ON task.user_id = caller.user_id AND task.id = $3"
-);
+));
 
 /// One of the caller's tasks.
 ///
 /// # Errors
 /// [`Error::TaskNotFound`], [`Error::InvalidToken`].
 pub async fn get(database: &Database, caller: &Caller, id: i64) -> Result<Task, Error> {
-    one(database, GET, caller, id).await
+    one(database, &GET, caller, id).await
 }
 
-const UPDATE: &str = with_caller!(
+const UPDATE: Statement = Statement::write(with_caller!(
     ", updated AS (
         UPDATE task
         SET title = coalesce($4, task.title),
@@ -275,7 +275,7 @@ const UPDATE: &str = with_caller!(
     SELECT",
     task_columns!(),
     "FROM caller LEFT JOIN updated AS task ON true"
-);
+));
 
 /// Changes one of the caller's tasks.
 ///
@@ -312,10 +312,10 @@ pub async fn update(
         ),
         (&changes.completed, Type::BOOL),
     ];
-    one_with(database, UPDATE, parameters).await
+    one_with(database, &UPDATE, parameters).await
 }
 
-const TOGGLE: &str = with_caller!(
+const TOGGLE: Statement = Statement::write(with_caller!(
     ", toggled AS (
         UPDATE task
         SET completed = NOT task.completed
@@ -326,17 +326,17 @@ const TOGGLE: &str = with_caller!(
     SELECT",
     task_columns!(),
     "FROM caller LEFT JOIN toggled AS task ON true"
-);
+));
 
 /// Turns one of the caller's tasks from open to completed, or back.
 ///
 /// # Errors
 /// [`Error::TaskNotFound`], [`Error::InvalidToken`].
 pub async fn toggle(database: &Database, caller: &Caller, id: i64) -> Result<Task, Error> {
-    one(database, TOGGLE, caller, id).await
+    one(database, &TOGGLE, caller, id).await
 }
 
-const DELETE: &str = with_caller!(
+const DELETE: Statement = Statement::write(with_caller!(
     ", deleted AS (
         DELETE FROM task
         USING caller
@@ -346,20 +346,20 @@ const DELETE: &str = with_caller!(
     SELECT",
     task_columns!(),
     "FROM caller LEFT JOIN deleted AS task ON true"
-);
+));
 
 /// Deletes one of the caller's tasks, and answers what it was.
 ///
 /// # Errors
 /// [`Error::TaskNotFound`], [`Error::InvalidToken`].
 pub async fn delete(database: &Database, caller: &Caller, id: i64) -> Result<Task, Error> {
-    one(database, DELETE, caller, id).await
+    one(database, &DELETE, caller, id).await
 }
 
 /// Runs a statement over one of the caller's tasks, named by its id.
 async fn one(
     database: &Database,
-    statement: &'static str,
+    statement: &Statement,
     caller: &Caller,
     id: i64,
 ) -> Result<Task, Error> {
@@ -373,7 +373,7 @@ async fn one(
 
 async fn one_with(
     database: &Database,
-    statement: &'static str,
+    statement: &Statement,
     parameters: &database::Parameters<'_>,
 ) -> Result<Task, Error> {
     let row = database

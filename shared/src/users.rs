@@ -12,7 +12,7 @@ use crate::Error;
 use crate::auth::password::{self, Verdict};
 use crate::auth::session::{Rehash, with_caller};
 use crate::auth::{Caller, IssuedToken};
-use crate::database::{self, Database};
+use crate::database::{self, Database, Statement};
 use crate::error::Cause;
 use crate::timestamp;
 use crate::validation::{Body, Broken, Fields, any_text, text};
@@ -125,11 +125,11 @@ impl Credentials {
     }
 }
 
-const ME: &str = with_caller!(
+const ME: Statement = Statement::read(with_caller!(
     "SELECT",
     user_columns!(),
     "FROM caller JOIN \"user\" AS account ON account.id = caller.user_id"
-);
+));
 
 /// The caller.
 ///
@@ -139,7 +139,7 @@ pub async fn me(database: &Database, caller: &Caller) -> Result<User, Error> {
     let parameters: &database::Parameters<'_> =
         &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)];
     database
-        .row(ME, parameters, User::from_row)
+        .row(&ME, parameters, User::from_row)
         .await?
         .ok_or(Error::InvalidToken)
 }
@@ -169,14 +169,14 @@ impl Account {
 
 // The exact spelling comes first. Another spelling finds the account that has the address as its key, unless an
 // adopted account has the same address in another case: then only the two exact spellings are known.
-const FIND: &str = "
+const FIND: Statement = Statement::read("
     SELECT account.id, account.username, account.email, account.hashed_password
     FROM \"user\" AS account
     WHERE account.email = $1
        OR (account.email_key = lower($1)
            AND NOT EXISTS (SELECT FROM \"user\" AS twin WHERE twin.email_key IS NULL AND lower(twin.email) = lower($1)))
     ORDER BY account.email = $1 DESC
-    LIMIT 1";
+    LIMIT 1");
 
 /// The account that these credentials open, and a new hash of its password where the stored one was made by older
 /// rules. An unknown address costs the same work as a wrong password.
@@ -188,7 +188,11 @@ pub async fn authenticate(
     credentials: Credentials,
 ) -> Result<(Account, Option<Rehash>), Error> {
     let account = database
-        .row(FIND, &[(&credentials.email, Type::TEXT)], Account::from_row)
+        .row(
+            &FIND,
+            &[(&credentials.email, Type::TEXT)],
+            Account::from_row,
+        )
         .await?;
     let stored = account
         .as_ref()
@@ -203,7 +207,9 @@ pub async fn authenticate(
     }
 }
 
-const NEXT_ID: &str = "SELECT nextval(pg_get_serial_sequence('\"user\"', 'id'))::integer";
+// An id that is lost on the way is missed by no one.
+const NEXT_ID: Statement =
+    Statement::read("SELECT nextval(pg_get_serial_sequence('\"user\"', 'id'))::integer");
 
 /// Takes the next user id: a token holds its user's id, and the session is opened in the statement that creates the
 /// user, so the id has to be known before.
@@ -211,12 +217,13 @@ const NEXT_ID: &str = "SELECT nextval(pg_get_serial_sequence('\"user\"', 'id')):
 /// # Errors
 /// Those of the database.
 pub async fn next_id(database: &Database) -> Result<i32, Error> {
-    Ok(database.only_row(NEXT_ID, &[], |row| row.get(0)).await?)
+    Ok(database.only_row(&NEXT_ID, &[], |row| row.get(0)).await?)
 }
 
 // Where a name or an address is taken, `created` holds no row, and what was taken stands beside it. Both are then
-// looked up, since the database names but one of the two constraints.
-const REGISTER: &str = concat!(
+// looked up, since the database names but one of the two constraints. Sent a second time, the statement finds the row
+// that it has made, by the hash that no other row has, salted as it is.
+const REGISTER: Statement = Statement::idempotent_write(concat!(
     "WITH created AS (
         INSERT INTO \"user\" (id, username, email, hashed_password)
         VALUES ($1, $2, $3, $4)
@@ -226,6 +233,12 @@ const REGISTER: &str = concat!(
         INSERT INTO session (user_id, token_jti, token, expires_at)
         SELECT created.id, $5, $6, to_timestamp($7::bigint) AT TIME ZONE 'utc'
         FROM created
+    ), account AS (
+        SELECT * FROM created
+        UNION ALL
+        SELECT id, username, email, created_at, updated_at
+        FROM \"user\"
+        WHERE id = $1 AND hashed_password = $4
     )
     SELECT",
     user_columns!(),
@@ -233,8 +246,8 @@ const REGISTER: &str = concat!(
            SELECT FROM \"user\" AS other WHERE other.email = $3 OR other.email_key = lower($3)
        ),
        account.id IS NULL AND EXISTS (SELECT FROM \"user\" AS other WHERE other.username = $2)
-    FROM (SELECT) AS one LEFT JOIN created AS account ON true"
-);
+    FROM (SELECT) AS one LEFT JOIN account ON true"
+));
 
 enum Registration {
     Done(User),
@@ -278,7 +291,7 @@ pub async fn register(
     // The second look sees who was there first.
     for _ in 0..2 {
         match database
-            .only_row(REGISTER, parameters, Registration::from_row)
+            .only_row(&REGISTER, parameters, Registration::from_row)
             .await?
         {
             Registration::Done(user) => return Ok(user),

@@ -14,6 +14,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -268,6 +269,35 @@ impl Function {
         self.process.id().expect("a process")
     }
 
+    /// Freezes the process, as Lambda does between requests.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets the process go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Asks the process to end, as Lambda does where an extension is registered.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.process_id().cast_signed()).expect("a process");
+        kill_process(id, signal).expect("a process of ours");
+    }
+
+    /// The memory that the process has in use, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
+        let status = status.expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.expect("a size").trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().expect("a number") * 1024
+    }
+
     /// Ends the process and gives all that it printed.
     pub async fn stop(mut self) -> String {
         self.process.start_kill().expect("a process");
@@ -305,6 +335,19 @@ pub struct HttpAnswer {
     pub headers: Value,
     /// The body.
     pub body: Value,
+}
+
+impl HttpAnswer {
+    /// Sees that the database could not answer, and that the client is told when to try again.
+    #[track_caller]
+    pub fn unavailable(&self) {
+        assert_eq!(
+            (self.status, &self.body),
+            (503, &json!({"detail": "Service temporarily unavailable"}))
+        );
+        let retry_after = self.headers["retry-after"].as_str();
+        assert!(retry_after.is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
+    }
 }
 
 async fn next(State(runtime): State<Arc<Runtime>>) -> ([(HeaderName, String); 3], String) {

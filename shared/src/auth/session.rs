@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{Caller, IssuedToken};
 use crate::Error;
-use crate::database::{self, Database};
+use crate::database::{self, Database, Statement};
 
 /// Begins a statement with the common table `caller`: the user's id where the session of `$1` (its `jti`) and `$2`
 /// (its user) lives, and no row where it does not.
@@ -29,7 +29,7 @@ macro_rules! with_caller {
 }
 pub(crate) use with_caller;
 
-const CHECK: &str = with_caller!("SELECT caller.user_id FROM caller");
+const CHECK: Statement = Statement::read(with_caller!("SELECT caller.user_id FROM caller"));
 
 /// Sees whether the caller's session lives.
 ///
@@ -38,7 +38,7 @@ const CHECK: &str = with_caller!("SELECT caller.user_id FROM caller");
 pub async fn check(database: &Database, caller: &Caller) -> Result<(), Error> {
     let session = database
         .row(
-            CHECK,
+            &CHECK,
             &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)],
             |_| (),
         )
@@ -46,13 +46,15 @@ pub async fn check(database: &Database, caller: &Caller) -> Result<(), Error> {
     session.ok_or(Error::InvalidToken)
 }
 
-const REVOKE: &str = "
+const REVOKE: Statement = Statement::idempotent_write(
+    "
     UPDATE session
     SET revoked = true
     WHERE session.token_jti = $1
       AND session.user_id = $2
       AND session.expires_at > now() AT TIME ZONE 'utc'
-    RETURNING session.id";
+    RETURNING session.id",
+);
 
 /// Ends the caller's session. Ending it a second time is no error.
 ///
@@ -61,7 +63,7 @@ const REVOKE: &str = "
 pub async fn revoke(database: &Database, caller: &Caller) -> Result<(), Error> {
     let session = database
         .row(
-            REVOKE,
+            &REVOKE,
             &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)],
             |_| (),
         )
@@ -78,7 +80,9 @@ pub struct Rehash {
     pub new: String,
 }
 
-const OPEN: &str = "
+// Sent a second time, it finds the session that it has opened.
+const OPEN: Statement = Statement::idempotent_write(
+    "
     WITH account AS (
         SELECT id FROM \"user\" WHERE id = $1 FOR KEY SHARE
     ), rehashed AS (
@@ -87,7 +91,9 @@ const OPEN: &str = "
     INSERT INTO session (user_id, token_jti, token, expires_at)
     SELECT account.id, $2, $3, to_timestamp($4::bigint) AT TIME ZONE 'utc'
     FROM account
-    RETURNING session.id";
+    ON CONFLICT (token_jti) DO UPDATE SET token = excluded.token
+    RETURNING session.id",
+);
 
 /// Opens a session for a user who has just proved to be one and, where it is due, replaces the password's hash.
 ///
@@ -107,7 +113,7 @@ pub async fn open(
         (&rehash.map(|rehash| &rehash.old), Type::TEXT),
         (&rehash.map(|rehash| &rehash.new), Type::TEXT),
     ];
-    let session = database.row(OPEN, parameters, |_| ()).await?;
+    let session = database.row(&OPEN, parameters, |_| ()).await?;
     session.ok_or(Error::WrongCredentials)
 }
 
@@ -115,7 +121,8 @@ pub async fn open(
 const PURGE_BATCH: i64 = 5_000;
 
 // Batches go by the primary key, so that a purge reads the table once and no login has to keep up a further index.
-const PURGE: &str = "
+const PURGE: Statement = Statement::write(
+    "
     WITH batch AS (
         SELECT id, expires_at
         FROM session
@@ -128,7 +135,8 @@ const PURGE: &str = "
         WHERE session.id = batch.id AND batch.expires_at <= now() AT TIME ZONE 'utc'
         RETURNING session.id
     )
-    SELECT (SELECT max(batch.id) FROM batch), (SELECT count(*) FROM gone)";
+    SELECT (SELECT max(batch.id) FROM batch), (SELECT count(*) FROM gone)",
+);
 
 /// What became of the sessions that have expired.
 #[derive(Debug, Default, Serialize)]
@@ -152,7 +160,7 @@ pub async fn purge(database: &Database, time: Duration) -> Result<Purged, databa
     {
         let batch: Result<(Option<i32>, i64), _> = database
             .only_row(
-                PURGE,
+                &PURGE,
                 &[(&after, Type::INT4), (&PURGE_BATCH, Type::INT8)],
                 |row| (row.get(0), row.get(1)),
             )

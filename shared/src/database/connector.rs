@@ -2,9 +2,9 @@
 
 use native_tls::{Protocol, TlsConnector};
 use postgres_native_tls::{MakeTlsConnector, set_postgresql_alpn};
-use tokio_postgres::config::SslNegotiation;
+use tokio_postgres::config::{LoadBalanceHosts, SslNegotiation};
 
-use super::deadlines;
+use crate::deadlines;
 use crate::settings::DatabaseUrl;
 
 /// A connector that trusts the certificates in `SSL_CERT_FILE` or else the system's, and verifies the chain and the
@@ -21,9 +21,12 @@ pub(super) fn tls(url: &DatabaseUrl) -> Result<MakeTlsConnector, native_tls::Err
     Ok(MakeTlsConnector::new(builder.build()?))
 }
 
-/// The driver's configuration: that of the connection string, and a bound on each address's TCP connect.
+/// The driver's configuration: that of the connection string, a bound on each address's TCP connect, and the addresses
+/// in any order, so that a second attempt may meet another of them.
 pub(super) fn driver_config(url: &DatabaseUrl) -> tokio_postgres::Config {
     let mut config = url.driver_config();
-    config.connect_timeout(deadlines::CONNECT);
+    config
+        .connect_timeout(deadlines::ADDRESS)
+        .load_balance_hosts(LoadBalanceHosts::Random);
     config
 }

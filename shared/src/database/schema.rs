@@ -7,7 +7,9 @@ use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
-use super::{Database, Error, deadlines};
+use super::error::ConnectError;
+use super::{Database, Error, Statement};
+use crate::deadlines;
 use crate::error::Cause;
 use crate::settings::MigrationSettings;
 
@@ -59,7 +61,7 @@ pub async fn migrate(settings: &MigrationSettings, time: Duration) -> Result<Mig
             Some(role) => role::grant(client, role).await?,
             None => Grants::default(),
         };
-        let version = version(client).await?;
+        let version = version(client).await.map_err(failed(READING))?;
         let differences = if version > VERSION {
             // What a later release has made of it, this one cannot tell from a fault.
             Vec::new()
@@ -89,7 +91,7 @@ pub async fn version_in_use(settings: &MigrationSettings) -> Result<Option<i32>,
     if is_empty(&client).await? {
         Ok(None)
     } else {
-        version(&client).await.map(Some)
+        version(&client).await.map(Some).map_err(failed(READING))
     }
 }
 
@@ -101,7 +103,7 @@ pub async fn version_in_use(settings: &MigrationSettings) -> Result<Option<i32>,
 pub async fn differences(settings: &MigrationSettings) -> Result<Vec<String>, Cause> {
     let client = direct::connect(&settings.database).await?.client;
     let mut differences = verify::differences(&client).await?;
-    let version = version(&client).await?;
+    let version = version(&client).await.map_err(failed(READING))?;
     if version < VERSION {
         differences.push(format!(
             "schema version: found {version}; expected {VERSION} or later (run the migrations)"
@@ -149,18 +151,21 @@ async fn apply(client: &mut Client) -> Result<Vec<String>, Cause> {
         .collect())
 }
 
-const NEWEST: &str = "SELECT coalesce(max(version), 0)::integer FROM refinery_schema_history";
+const NEWEST: Statement =
+    Statement::read("SELECT coalesce(max(version), 0)::integer FROM refinery_schema_history");
+
+const READING: &str = "reading the schema's version";
 
 fn newest(row: &Row) -> i32 {
     row.get(0)
 }
 
 /// The version of the newest migration that was applied; 0 where none ever was.
-async fn version(client: &Client) -> Result<i32, Cause> {
-    match client.query_typed_one(NEWEST, &[]).await {
+async fn version(client: &Client) -> Result<i32, tokio_postgres::Error> {
+    match client.query_typed_one(NEWEST.sql, &[]).await {
         Ok(row) => Ok(newest(&row)),
         Err(error) if is_undefined_table(&error) => Ok(0),
-        Err(error) => Err(failed("reading the schema's version")(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -173,26 +178,26 @@ fn is_undefined_table(error: &tokio_postgres::Error) -> bool {
 /// # Errors
 /// [`Error::Unavailable`] otherwise.
 pub async fn check(database: &Database) -> Result<i32, Error> {
-    let version = database.only_row(NEWEST, &[], newest).await?;
-    require(version)?;
+    let version = database.only_row(&NEWEST, &[], newest).await?;
+    require(version).map_err(Error::Unavailable)?;
     Ok(version)
 }
 
 /// Sees that a new connection leads to a schema that is at least the one this build needs, in one round trip.
-///
-/// # Errors
-/// [`Error::Unavailable`] otherwise.
-pub(super) async fn check_on(client: &Client) -> Result<(), Error> {
-    require(version(client).await.map_err(Error::Unavailable)?)
+pub(super) async fn check_on(client: &Client) -> Result<(), ConnectError> {
+    let version = version(client)
+        .await
+        .map_err(|error| ConnectError::of(&error))?;
+    require(version).map_err(ConnectError::Permanent)
 }
 
-fn require(version: i32) -> Result<(), Error> {
+fn require(version: i32) -> Result<(), Cause> {
     if version >= VERSION {
         return Ok(());
     }
-    Err(Error::Unavailable(Cause::new(format!(
+    Err(Cause::new(format!(
         "the schema is at version {version}, and this build needs version {VERSION} or later: run the migrations"
-    ))))
+    )))
 }
 
 #[cfg(test)]

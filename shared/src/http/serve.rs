@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use lambda_http::{Response, service_fn};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::{Reply, Request};
 use crate::error::Cause;
 use crate::settings::{self, Settings};
-use crate::{App, Error, telemetry};
+use crate::{App, Error, deadlines, telemetry};
 
 /// Serves one route, until Lambda ends the process: checks the settings, connects to the database while the first
 /// event is on its way, and answers each request with what `handler` makes of it.
@@ -73,10 +74,16 @@ where
 
 /// The reply of a handler, whatever becomes of it.
 async fn reply_with(answer: impl Future<Output = Result<Reply, Error>>) -> Reply {
-    let answer = AssertUnwindSafe(answer).catch_unwind().await;
-    // The panic itself is in the log already.
-    let answer =
-        answer.unwrap_or_else(|_| Err(Error::Internal(Cause::new("the handler panicked"))));
+    let answer = timeout(deadlines::REQUEST, AssertUnwindSafe(answer).catch_unwind()).await;
+    let answer = match answer {
+        Ok(Ok(answer)) => answer,
+        // The panic itself is in the log already.
+        Ok(Err(_)) => Err(Error::Internal(Cause::new("the handler panicked"))),
+        Err(_) => Err(Error::Unavailable(Cause::new(format!(
+            "no answer in {:?}",
+            deadlines::REQUEST
+        )))),
+    };
     answer.unwrap_or_else(|error| {
         log_cause(&error);
         Reply::error(&error)

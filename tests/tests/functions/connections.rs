@@ -8,19 +8,6 @@ use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
 use tests::{database, relay, unique};
 use tokio::net::TcpListener;
 
-#[track_caller]
-fn unavailable(answer: &HttpAnswer) {
-    assert_eq!(
-        (answer.status, &answer.body),
-        (503, &json!({"detail": "Service temporarily unavailable"}))
-    );
-    assert!(
-        answer.headers["retry-after"]
-            .as_str()
-            .is_some_and(|seconds| seconds.parse::<u32>().is_ok())
-    );
-}
-
 /// Asks a function for the database and gives its answer and its log.
 async fn ask(environment: &Environment) -> (HttpAnswer, String) {
     let function = Function::start("health", environment).await;
@@ -37,7 +24,7 @@ fn url_with(parameters: &str) -> String {
 async fn the_certificate_is_verified() {
     let stranger = SelfSigned::create();
     let (answer, log) = ask(&Environment::default().with("SSL_CERT_FILE", stranger.path())).await;
-    unavailable(&answer);
+    answer.unavailable();
     assert!(log.contains("certificate verify failed"), "{log}");
 }
 
@@ -47,7 +34,7 @@ async fn the_host_name_is_verified() {
     let relay = relay::Relay::start_on("127.0.0.2").await;
     let url = relay.url().replacen("@localhost:", "@127.0.0.2:", 1);
     let (answer, log) = ask(&Environment::default().with("DATABASE_URL", url)).await;
-    unavailable(&answer);
+    answer.unavailable();
     assert!(
         log.contains("certificate verify failed") || log.contains("mismatch"),
         "{log}"
@@ -86,7 +73,7 @@ async fn a_wrong_password_is_unavailable_and_not_repeated_in_the_log() {
     let (answer, log) =
         ask(&Environment::default().with("DATABASE_URL", format!("{role}:s3cret-guess@{rest}")))
             .await;
-    unavailable(&answer);
+    answer.unavailable();
     assert!(log.contains("password authentication failed"), "{log}");
     assert!(!log.contains("s3cret-guess"), "{log}");
 }
@@ -103,7 +90,7 @@ async fn a_server_that_is_down_or_says_nothing_is_unavailable_in_time() {
         let function =
             Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
         let started = Instant::now();
-        unavailable(&function.http(&HttpEvent::deep_health()).await);
+        function.http(&HttpEvent::deep_health()).await.unavailable();
         assert!(
             started.elapsed().as_secs_f32() < 6.0,
             "{:?}",

@@ -4,13 +4,14 @@
 use std::future::poll_fn;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 use tracing::debug;
 
 use super::failed;
-use crate::database::{connector, deadlines};
+use crate::database::error::ConnectError;
+use crate::database::{connector, retry};
+use crate::deadlines;
 use crate::error::Cause;
 use crate::settings::DatabaseUrl;
 
@@ -33,16 +34,18 @@ pub(super) async fn connect(url: &DatabaseUrl) -> Result<Direct, Cause> {
         .map_or_else(String::new, |options| format!("{options} "));
     config.options(format!("{options}-c lock_timeout={lock_timeout}"));
 
-    let (client, mut connection) = timeout(deadlines::ACQUIRE, config.connect(tls))
-        .await
-        .map_err(|_| Cause::new(format!("could not connect in {:?}", deadlines::ACQUIRE)))?
-        .map_err(|error| {
+    let connect = || async {
+        config.connect(tls.clone()).await.map_err(|error| {
             if is_refused_setting(&error) {
-                through_a_pooler()
+                ConnectError::Permanent(through_a_pooler())
             } else {
-                Cause::from_error("could not connect", &error)
+                ConnectError::of(&error)
             }
-        })?;
+        })
+    };
+    let (client, mut connection) = retry::persist(deadlines::MIGRATION_CONNECT, connect)
+        .await
+        .map_err(ConnectError::into_cause)?;
     let (sender, warnings) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {

@@ -1,0 +1,360 @@
+//! The life of a connection.
+//!
+//! ```text
+//!             first statement              answered
+//!   ┌──────┐                ┌────────────┐          ┌─────────┐  no word for TRUST  ┌──────────┐
+//!   │ none │ ─────────────▶ │ connecting │ ───────▶ │ trusted │ ──────────────────▶ │ doubtful │
+//!   └──────┘                └────────────┘          └─────────┘ ◀────────────────── └──────────┘
+//!       ▲  refused for good,   │      ▲ pause            │          answers in PROOF     │
+//!       │  or CONNECT is over  │      └──┘ otherwise     │ closed, lost or cancelled     │ closed, or silent
+//!       └──────────────────────┴─────────────────────────┴───────────────────────────────┘
+//! ```
+//!
+//! An instance is frozen between requests, while Neon suspends computes and networks forget. What a connection has
+//! become meanwhile shows in two ways. Where the other side closed it, its socket says so as soon as the reactor has
+//! run, which is waited for whenever a connection is taken from the pool. Where the other side has fallen silent, only
+//! an answer tells: so a connection is trusted for [`TRUST`](deadlines::TRUST) after it was last heard, by the wall
+//! clock, since a frozen process may not see other clocks move. After that it has to prove itself within
+//! [`PROOF`](deadlines::PROOF). A statement that only reads is its own proof; before a write goes an empty query, since
+//! a write whose answer is lost cannot be sent again.
+//!
+//! A connection that fails is closed, never repaired, and what it was asked is asked again on a new one where that is
+//! safe:
+//!
+//! | what happened | read | idempotent write | write |
+//! |---|---|---|---|
+//! | it was closed before the statement was sent | once more | once more | once more |
+//! | the server ended the session instead of beginning with the statement | once more | once more | once more |
+//! | the server or the pooler had no slot for it | until [`CALL`](deadlines::CALL) is over | the same | the same |
+//! | it was lost after the statement was sent | once more | once more | no: it may have run |
+//! | no answer within [`STATEMENT`](deadlines::STATEMENT) | cancelled | cancelled | cancelled |
+//! | a doubtful connection gave none within [`PROOF`](deadlines::PROOF) | once more | once more | once more |
+//!
+//! What is not sent again is [`Error::Unavailable`], which claims nothing of what the statement did.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
+use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use futures_util::TryStreamExt as _;
+use postgres_native_tls::MakeTlsConnector;
+use tokio::sync::OnceCell;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::Row;
+
+use super::error::{ConnectError, Error, Failure};
+use super::{Effect, Parameters, Statement, connector, retry, schema};
+use crate::deadlines;
+use crate::error::Cause;
+use crate::settings::DatabaseUrl;
+
+/// The connections of a process, of which none is made before it is needed.
+#[derive(Debug)]
+pub(super) struct Connections {
+    url: DatabaseUrl,
+    max: usize,
+    pool: OnceCell<Pool<Manager>>,
+}
+
+impl Connections {
+    /// At most `max` at once.
+    pub(super) fn new(url: DatabaseUrl, max: usize) -> Self {
+        Self {
+            url,
+            max,
+            pool: OnceCell::new(),
+        }
+    }
+
+    /// Takes a connection that is open, as far as can be told without a round trip, or else makes one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there is none by then or the database refuses it for good.
+    pub(super) async fn lease(&self, deadline: Instant) -> Result<Lease, Error> {
+        let pool = self
+            .pool
+            .get_or_try_init(async || self.new_pool())
+            .await
+            .map_err(Error::Fault)?;
+        match timeout_at(retry::until(deadline, deadlines::ACQUIRE), pool.get()).await {
+            Ok(Ok(object)) => Ok(Lease(Some(object))),
+            Ok(Err(PoolError::Backend(error))) => Err(Error::Unavailable(error.into_cause())),
+            Ok(Err(_)) | Err(_) => Err(Error::Unavailable(pool.manager().too_late())),
+        }
+    }
+
+    /// Closes those that no one uses: where one has died unnoticed, the others may have too.
+    pub(super) fn drop_idle(&self) {
+        if let Some(pool) = self.pool.get() {
+            pool.retain(|_, _| false);
+        }
+    }
+
+    fn new_pool(&self) -> Result<Pool<Manager>, Cause> {
+        let tls = connector::tls(&self.url).map_err(|error| Cause::from_error("TLS", &error))?;
+        let manager = Manager {
+            postgres: deadpool_postgres::Manager::from_config(
+                connector::driver_config(&self.url),
+                tls.clone(),
+                ManagerConfig {
+                    recycling_method: RecyclingMethod::Fast,
+                },
+            ),
+            tls,
+            schema: OnceCell::new(),
+            last_failure: Mutex::default(),
+        };
+        Pool::builder(manager)
+            .max_size(self.max)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(deadlines::ACQUIRE))
+            .create_timeout(Some(deadlines::ACQUIRE))
+            .recycle_timeout(Some(deadlines::RECYCLE))
+            .build()
+            .map_err(|error| Cause::from_error("the pool", &error))
+    }
+}
+
+/// A connection in the pool.
+#[derive(Debug)]
+struct Connection {
+    client: ClientWrapper,
+    /// When it last answered.
+    heard: SystemTime,
+}
+
+/// Makes the connections of the pool, and sees which of them are still open.
+struct Manager {
+    postgres: deadpool_postgres::Manager,
+    tls: MakeTlsConnector,
+    /// Filled once the schema has been seen to be one that this build can work with.
+    schema: OnceCell<()>,
+    last_failure: Mutex<Option<(Instant, ConnectError)>>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Manager").finish_non_exhaustive()
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Connection;
+    type Error = ConnectError;
+
+    async fn create(&self) -> Result<Connection, ConnectError> {
+        if let Some(refusal) = self.standing_refusal() {
+            return Err(refusal);
+        }
+        retry::persist(deadlines::CONNECT, || async {
+            let opened = self.open().await;
+            if let Err(error) = &opened {
+                self.record(error.clone());
+            }
+            opened
+        })
+        .await
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        metrics: &Metrics,
+    ) -> RecycleResult<ConnectError> {
+        // First the reactor looks at the socket, then the task that reads from it can see that it was closed.
+        yield_now().await;
+        yield_now().await;
+        managed::Manager::recycle(&self.postgres, &mut connection.client, metrics)
+            .await
+            .map_err(|_| managed::RecycleError::message("closed"))
+    }
+
+    fn detach(&self, connection: &mut Connection) {
+        managed::Manager::detach(&self.postgres, &mut connection.client);
+    }
+}
+
+impl Manager {
+    /// One attempt. The first connection of a process also sees that the schema is not behind this build; where it is,
+    /// later ones look again.
+    async fn open(&self) -> Result<Connection, ConnectError> {
+        let client = managed::Manager::create(&self.postgres)
+            .await
+            .map_err(|error| ConnectError::of(&error))?;
+        self.schema
+            .get_or_try_init(|| schema::check_on(&client))
+            .await?;
+        Ok(Connection {
+            client,
+            heard: SystemTime::now(),
+        })
+    }
+
+    fn record(&self, error: ConnectError) {
+        *self.last_failure() = Some((Instant::now(), error));
+    }
+
+    fn last_failure(&self) -> std::sync::MutexGuard<'_, Option<(Instant, ConnectError)>> {
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the database has just refused for good, it would refuse again.
+    fn standing_refusal(&self) -> Option<ConnectError> {
+        match &*self.last_failure() {
+            Some((at, error @ ConnectError::Permanent(_))) if at.elapsed() < deadlines::REFUSAL => {
+                Some(error.clone())
+            }
+            _ => None,
+        }
+    }
+
+    fn too_late(&self) -> Cause {
+        let late = format!("no connection in {:?}", deadlines::ACQUIRE);
+        match &*self.last_failure() {
+            Some((at, error)) if at.elapsed() < deadlines::ACQUIRE => {
+                Cause::new(format!("{late}: {}", error.clone().into_cause()))
+            }
+            _ => Cause::new(late),
+        }
+    }
+}
+
+/// A connection at the service of one statement. Unless it is [kept](Self::keep), it is closed: what is still on its
+/// way to it must not meet the next statement.
+pub(super) struct Lease(Option<Object<Manager>>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
+    }
+}
+
+impl Lease {
+    /// Runs a statement and reads its rows as they arrive. `None` when they are more than `max_bytes`, as the server
+    /// sends them.
+    ///
+    /// # Errors
+    /// [`Failure`], which says whether it may be sent again.
+    pub(super) async fn run<T: Send>(
+        self,
+        statement: &Statement,
+        parameters: &Parameters<'_>,
+        max_bytes: usize,
+        read: fn(&Row) -> T,
+        deadline: Instant,
+    ) -> Result<Option<Vec<T>>, Failure> {
+        let deadline = retry::until(deadline, deadlines::STATEMENT);
+        let mut first_by = deadline;
+        let doubtful = self.is_doubtful();
+        if doubtful && statement.effect == Effect::Read {
+            first_by = retry::until(deadline, deadlines::PROOF);
+        } else if doubtful {
+            self.prove().await?;
+        }
+
+        let client = self.client();
+        if client.is_closed() {
+            return Err(Failure::NotRun(Cause::new("the connection was closed")));
+        }
+        let parameters = parameters
+            .iter()
+            .map(|(value, kind)| (*value, kind.clone()));
+        let rows =
+            match timeout_at(first_by, client.query_typed_raw(statement.sql, parameters)).await {
+                Ok(Ok(rows)) => rows,
+                Ok(Err(error)) => return Err(Failure::of_first_answer(&error)),
+                Err(_) if first_by < deadline => return Err(Failure::Lost(silent())),
+                Err(_) => return Err(self.cancel().await),
+            };
+        let work = async {
+            let mut stream = pin!(rows);
+            let mut rows = Vec::new();
+            let mut bytes = 0_usize;
+            // The end of the rows is also that of the transaction.
+            while let Some(row) = stream.try_next().await? {
+                bytes = bytes.saturating_add(row.raw_size_bytes());
+                if bytes > max_bytes {
+                    return Ok(None);
+                }
+                rows.push(read(&row));
+            }
+            Ok(Some(rows))
+        };
+        match timeout_at(deadline, work).await {
+            Ok(Ok(Some(rows))) => {
+                self.keep();
+                Ok(Some(rows))
+            }
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(error)) => Err(Failure::of_later_answer(&error)),
+            Err(_) => Err(self.cancel().await),
+        }
+    }
+
+    /// Gives it back to the pool: it has answered and has nothing to do.
+    pub(super) fn keep(mut self) {
+        if let Some(mut object) = self.0.take() {
+            object.heard = SystemTime::now();
+        }
+    }
+
+    fn connection(&self) -> &Object<Manager> {
+        self.0.as_ref().expect("it is taken at the end alone")
+    }
+
+    fn client(&self) -> &ClientWrapper {
+        &self.connection().client
+    }
+
+    fn is_doubtful(&self) -> bool {
+        // A clock that was set back tells nothing either.
+        !self
+            .connection()
+            .heard
+            .elapsed()
+            .is_ok_and(|idle| idle < deadlines::TRUST)
+    }
+
+    /// Has it answer to nothing at all, also through a pooler, which asks a session of the server for it.
+    async fn prove(&self) -> Result<(), Failure> {
+        match timeout(deadlines::PROOF, self.client().simple_query("")).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Failure::of_unsent(&error)),
+            Err(_) => Err(Failure::NotRun(silent())),
+        }
+    }
+
+    /// Has the server give up the statement, which would otherwise go on and hold its locks.
+    async fn cancel(self) -> Failure {
+        let Some(pool) = Object::pool(self.connection()) else {
+            return Failure::Lost(silent());
+        };
+        let token = self.client().cancel_token();
+        let cancelled = timeout(
+            deadlines::CANCEL,
+            token.cancel_query(pool.manager().tls.clone()),
+        );
+        let outcome = match cancelled.await {
+            Ok(Ok(())) => "it was cancelled",
+            _ => "nor could it be cancelled",
+        };
+        Failure::Final(Error::Unavailable(Cause::new(format!(
+            "no answer to a statement in {:?}; {outcome}",
+            deadlines::STATEMENT
+        ))))
+    }
+}
+
+fn silent() -> Cause {
+    Cause::new(format!(
+        "a connection that was idle said nothing in {:?}",
+        deadlines::PROOF
+    ))
+}

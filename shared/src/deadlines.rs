@@ -1,0 +1,75 @@
+//! How long each step towards an answer may take: every deadline of the project, and why.
+//!
+//! They lie inside each other. API Gateway waits 30 s for an answer, and Lambda gives a function [`FUNCTION`]. Within
+//! that, a request takes at most [`REQUEST`]; each of its statements, of which there are one or two, at most
+//! [`CALL`] and then [`CANCEL`]; and in a call, getting a connection takes at most [`ACQUIRE`], of which making a new
+//! one takes [`CONNECT`], and the statement itself [`STATEMENT`].
+
+use std::time::Duration;
+
+/// What Lambda gives a function for a request (`Timeout` in template.yaml).
+pub const FUNCTION: Duration = Duration::from_secs(25);
+
+/// A request, whatever it does: it leaves the time to say so before Lambda would end the process.
+pub const REQUEST: Duration = Duration::from_secs(23);
+
+/// A statement with all that belongs to it: getting a connection, and doing both again where that is safe.
+pub(crate) const CALL: Duration = Duration::from_millis(10_500);
+
+/// Getting a connection, be it a new one or the one that another task of the instance is making.
+pub(crate) const ACQUIRE: Duration = Duration::from_millis(5_500);
+
+/// Making a connection, in as many attempts as there is time for. A suspended compute wakes in a few hundred
+/// milliseconds, one that is moved or restarts in a few seconds.
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
+
+/// One attempt at it: name, TCP, TLS, authentication and the schema's version. Short enough for a second one, which
+/// may meet another node of the host, where the first has met one that says nothing.
+pub(crate) const ATTEMPT: Duration = Duration::from_millis(2_500);
+
+/// TCP with one of a host's addresses, of which Neon's have several.
+pub(crate) const ADDRESS: Duration = Duration::from_secs(1);
+
+/// How long a connection is trusted after it was last heard, by the wall clock. What drops idle connections (a
+/// suspended compute, a NAT gateway) takes minutes to do so; a busy instance asks more often than this.
+pub(crate) const TRUST: Duration = Duration::from_secs(5);
+
+/// The first answer of a connection that is no longer trusted. The database is a few milliseconds away, a few hundred
+/// at worst.
+pub(crate) const PROOF: Duration = Duration::from_secs(1);
+
+/// Seeing whether an idle connection is still open, which takes no round trip.
+pub(crate) const RECYCLE: Duration = Duration::from_secs(1);
+
+/// One statement and its answer.
+pub(crate) const STATEMENT: Duration = Duration::from_secs(5);
+
+/// Asking the server to cancel a statement.
+pub(crate) const CANCEL: Duration = Duration::from_secs(1);
+
+/// How long it stands that the server will not let us in, so that a wrong password does not become a flood of wrong
+/// passwords.
+pub(crate) const REFUSAL: Duration = Duration::from_secs(1);
+
+/// The shortest and the longest pause before another attempt. Up to as much again is added at random, so that the
+/// instances that a fault has stopped do not all come back at once.
+pub(crate) const PAUSES: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_millis(400));
+
+/// Making the connection of the migrations, which have no user waiting for them.
+pub(crate) const MIGRATION_CONNECT: Duration = Duration::from_secs(15);
+
+/// Waiting for another run of the migrations to finish.
+pub(crate) const MIGRATION_LOCK: Duration = Duration::from_mins(1);
+
+/// A migration's wait for a table that another session uses. Meanwhile everyone else waits behind the migration.
+pub(crate) const TABLE_LOCK: Duration = Duration::from_secs(10);
+
+const _: () = {
+    assert!(REQUEST.as_millis() + 1_000 < FUNCTION.as_millis());
+    assert!(2 * (CALL.as_millis() + CANCEL.as_millis()) <= REQUEST.as_millis());
+    assert!(ACQUIRE.as_millis() + STATEMENT.as_millis() <= CALL.as_millis());
+    assert!(CONNECT.as_millis() < ACQUIRE.as_millis());
+    assert!(2 * ATTEMPT.as_millis() <= CONNECT.as_millis());
+    assert!(2 * ADDRESS.as_millis() < ATTEMPT.as_millis());
+};
