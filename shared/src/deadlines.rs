@@ -47,8 +47,8 @@ pub(crate) const STATEMENT: Duration = Duration::from_secs(5);
 /// Asking the server to cancel a statement.
 pub(crate) const CANCEL: Duration = Duration::from_secs(1);
 
-/// How long it stands that the server will not let us in, so that a wrong password does not become a flood of wrong
-/// passwords.
+/// How long the request that connecting was ahead of may take to come, and be answered by its refusal: a wrong password
+/// is not shown twice for one request.
 pub(crate) const REFUSAL: Duration = Duration::from_secs(1);
 
 /// The shortest and the longest pause before another attempt. Up to as much again is added at random, so that the

@@ -142,6 +142,18 @@ impl OwnDatabase {
         Database::connect(&with_database(&owner_url(), &self.name)).await
     }
 
+    /// What a function is given that works on it by way of the pooler, where there is one.
+    pub fn pooled_environment(&self) -> Option<Environment> {
+        let url = with_database(&variable("POOLED_DATABASE_URL")?, &self.name);
+        Some(self.environment.clone().with("DATABASE_URL", url))
+    }
+
+    /// Lets it have so many connections at once, of those that come from now on; -1 is any number.
+    pub async fn limit_connections(&self, limit: i32) {
+        let limit = format!("ALTER DATABASE {} CONNECTION LIMIT {limit}", self.name);
+        self.server.execute(&limit, &[]).await;
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

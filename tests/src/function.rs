@@ -80,6 +80,11 @@ impl Environment {
         self
     }
 
+    /// The value of a variable.
+    pub fn value(&self, name: &str) -> &str {
+        &self.0[name]
+    }
+
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -353,13 +358,10 @@ impl HttpAnswer {
 async fn next(State(runtime): State<Arc<Runtime>>) -> ([(HeaderName, String); 3], String) {
     // A test that does not wait for it does not listen.
     let _ = runtime.asked.send(());
-    let (id, event) = runtime
-        .events
-        .lock()
-        .await
-        .recv()
-        .await
-        .expect("the test is over");
+    let Some((id, event)) = runtime.events.lock().await.recv().await else {
+        // The test is over.
+        return std::future::pending().await;
+    };
     let deadline = std::time::SystemTime::now() + PATIENCE;
     let deadline = deadline
         .duration_since(std::time::UNIX_EPOCH)

@@ -2,17 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_native_tls::TlsStream;
 
 use crate::certificate::SelfSigned;
 use crate::database;
+
+/// How long the machine takes to hand a few bytes to another process, and more.
+const ARRIVAL: Duration = Duration::from_millis(20);
 
 /// A relay on a port of its own.
 pub struct Relay {
@@ -56,8 +60,10 @@ struct Shared {
     accepted: AtomicU64,
     open: AtomicU64,
     /// Connections up to this number are silent.
-    silent: watch::Sender<u64>,
+    silent: AtomicU64,
     trap: Mutex<Option<Trap>>,
+    /// What befalls every connection, at this round trip of its own.
+    affliction: Mutex<Option<(u64, Fault)>>,
     delay: Mutex<Duration>,
 }
 
@@ -138,17 +144,29 @@ impl Relay {
 
     /// Silences the connections that there are; new ones get through.
     pub fn silence_present(&self) {
-        self.shared.silent.send_replace(self.accepted());
+        self.shared.silent.store(self.accepted(), Ordering::SeqCst);
     }
 
-    /// Silences all connections, also those to come, until they are [let through](Self::let_through).
-    pub fn silence(&self) {
-        self.shared.silent.send_replace(u64::MAX);
+    /// Lets a fault befall every connection, until they are [healed](Self::heal): before it sends anything in this
+    /// round trip of its own, counted from 1.
+    pub fn afflict(&self, round_trip: u64, fault: Fault) {
+        *self.shared.affliction.lock().expect("no panic") = Some((round_trip, fault));
     }
 
     /// Lets new connections through.
-    pub fn let_through(&self) {
-        self.silence_present();
+    pub fn heal(&self) {
+        *self.shared.affliction.lock().expect("no panic") = None;
+    }
+
+    /// Waits until the client has closed all connections.
+    pub async fn left(&self) {
+        for _ in 0..1_000 {
+            if self.open() == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} open connections", self.open());
     }
 
     /// Lets everything take this much longer, each way.
@@ -172,6 +190,7 @@ fn server() -> String {
 struct Link<'a> {
     number: u64,
     shared: &'a Shared,
+    round_trips: AtomicU64,
     /// Whether the client was the last to send.
     asking: AtomicBool,
     is_silent: AtomicBool,
@@ -187,6 +206,7 @@ async fn connect(client: TcpStream, server: TcpStream, number: u64, shared: &Sha
     let link = Link {
         number,
         shared,
+        round_trips: AtomicU64::new(0),
         asking: AtomicBool::new(false),
         is_silent: AtomicBool::new(false),
     };
@@ -238,7 +258,7 @@ impl Link<'_> {
                 Some(Fault::Silence) => self.is_silent.store(true, Ordering::SeqCst),
                 Some(Fault::Cut) => {
                     // What was passed is to arrive.
-                    tokio::time::sleep(delay + Duration::from_millis(20)).await;
+                    sleep(delay + ARRIVAL).await;
                     return Err(IsCut);
                 }
             }
@@ -268,7 +288,8 @@ impl Link<'_> {
     }
 
     fn is_silent(&self) -> bool {
-        self.is_silent.load(Ordering::SeqCst) || self.number <= *self.shared.silent.borrow()
+        self.is_silent.load(Ordering::SeqCst)
+            || self.number <= self.shared.silent.load(Ordering::SeqCst)
     }
 
     /// Counts bytes that one side has sent, and says how many of them get through before which fault.
@@ -278,7 +299,14 @@ impl Link<'_> {
         let mut last = self.shared.last.lock().expect("no panic");
         if is_question && !was_asking {
             self.shared.round_trips.fetch_add(1, Ordering::SeqCst);
+            self.round_trips.fetch_add(1, Ordering::SeqCst);
             *last = (0, 0);
+        }
+        match *self.shared.affliction.lock().expect("no panic") {
+            Some((from, fault)) if self.round_trips.load(Ordering::SeqCst) >= from => {
+                return (0, Some(fault));
+            }
+            _ => {}
         }
         let bytes = if is_question {
             &mut last.0
@@ -303,11 +331,21 @@ impl Link<'_> {
     }
 }
 
-/// A server that begins with TLS at once, as PostgreSQL does from version 17 on, in front of one that may not.
+/// A server that begins with TLS at once, as PostgreSQL does from version 17 on, in front of one that may not. It can
+/// turn clients away, with the words of Neon's proxy or of a pooler.
 pub struct DirectTls {
     address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: u64,
     /// What the last client and it agreed to speak.
-    protocol: Arc<Mutex<Option<Vec<u8>>>>,
+    protocol: Option<Vec<u8>>,
+    /// How many clients more are turned away, and how.
+    refused: u64,
+    refusal: Vec<u8>,
 }
 
 /// Asks a server in clear text to begin with TLS.
@@ -319,41 +357,76 @@ impl DirectTls {
         let mut acceptor = native_tls::TlsAcceptor::builder(certificate.identity());
         acceptor.accept_alpn(&["postgresql"]);
         let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor.build().expect("an acceptor"));
-        let connector = tokio_native_tls::TlsConnector::from(
-            native_tls::TlsConnector::new().expect("a connector"),
-        );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let protocol = Arc::new(Mutex::new(None));
-        let agreed = protocol.clone();
+        let seen = Arc::new(Mutex::<Seen>::default());
+        let for_all = seen.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let mut client = acceptor
-                    .accept(client)
-                    .await
-                    .expect("TLS from the first byte");
-                *agreed.lock().expect("no panic") =
-                    client.get_ref().negotiated_alpn().expect("a protocol");
-                let mut server = TcpStream::connect(server()).await.expect("the database");
-                server.write_all(&SSL_REQUEST).await.expect("a question");
-                assert_eq!(server.read_u8().await.expect("an answer"), b'S');
-                let mut server = connector.connect("localhost", server).await.expect("TLS");
-                // It ends as either side does, with or without a word.
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                let client = acceptor.accept(client).await;
+                let client = client.expect("TLS from the first byte");
+                tokio::spawn(welcome(client, for_all.clone()));
             }
         });
-        Self { address, protocol }
+        Self { address, seen }
     }
 
-    /// `DATABASE_URL` by way of this server, without its parameters.
+    /// Turns so many clients away, with this SQLSTATE and message.
+    pub fn refuse(&self, times: u64, code: &str, message: &str) {
+        let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
+        let length = u32::try_from(4 + fields.len()).expect("a short message");
+        let mut seen = self.seen();
+        seen.refused = times;
+        seen.refusal = [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat();
+    }
+
+    /// `DATABASE_URL` by way of this server.
     pub fn url(&self) -> String {
         let url = database::url().expect("a DATABASE_URL");
         let location = url.split('?').next().expect("a URL");
-        location.replacen(&server(), &format!("localhost:{}", self.address.port()), 1)
+        let location =
+            location.replacen(&server(), &format!("localhost:{}", self.address.port()), 1);
+        format!("{location}?sslnegotiation=direct&channel_binding=disable")
     }
 
     /// The protocol that the last client asked for.
     pub fn protocol(&self) -> Option<Vec<u8>> {
-        self.protocol.lock().expect("no panic").clone()
+        self.seen().protocol.clone()
     }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> u64 {
+        self.seen().connections
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no panic")
+    }
+}
+
+async fn welcome(mut client: TlsStream<TcpStream>, seen: Arc<Mutex<Seen>>) {
+    let refusal = {
+        let mut seen = seen.lock().expect("no panic");
+        seen.connections += 1;
+        seen.protocol = client.get_ref().negotiated_alpn().expect("a protocol");
+        let is_refused = seen.refused > 0;
+        seen.refused = seen.refused.saturating_sub(1);
+        is_refused.then(|| seen.refusal.clone())
+    };
+    if let Some(refusal) = refusal {
+        let length = client.read_u32().await.expect("a startup message");
+        let mut startup = vec![0; length as usize - 4];
+        client.read_exact(&mut startup).await.expect("all of it");
+        client.write_all(&refusal).await.expect("a client");
+        client.shutdown().await.expect("a client");
+        return;
+    }
+    let connector = native_tls::TlsConnector::new().expect("a connector");
+    let connector = tokio_native_tls::TlsConnector::from(connector);
+    let mut server = TcpStream::connect(server()).await.expect("the database");
+    server.write_all(&SSL_REQUEST).await.expect("a question");
+    assert_eq!(server.read_u8().await.expect("an answer"), b'S');
+    let mut server = connector.connect("localhost", server).await.expect("TLS");
+    // It ends as either side does, with or without a word.
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }

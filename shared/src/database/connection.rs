@@ -148,7 +148,7 @@ impl managed::Manager for Manager {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Connection, ConnectError> {
-        if let Some(refusal) = self.standing_refusal() {
+        if let Some(refusal) = self.take_refusal() {
             return Err(refusal);
         }
         retry::persist(deadlines::CONNECT, || async {
@@ -205,14 +205,13 @@ impl Manager {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the database has just refused for good, it would refuse again.
-    fn standing_refusal(&self) -> Option<ConnectError> {
-        match &*self.last_failure() {
-            Some((at, error @ ConnectError::Permanent(_))) if at.elapsed() < deadlines::REFUSAL => {
-                Some(error.clone())
-            }
-            _ => None,
-        }
+    /// What the database has just refused for good, it would refuse again: the request for which it was connected to
+    /// ahead of time is answered by that, and only the next one asks anew.
+    fn take_refusal(&self) -> Option<ConnectError> {
+        let (_, error) = self.last_failure().take_if(|(at, error)| {
+            matches!(error, ConnectError::Permanent(_)) && at.elapsed() < deadlines::REFUSAL
+        })?;
+        Some(error)
     }
 
     fn too_late(&self) -> Cause {

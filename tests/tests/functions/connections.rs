@@ -1,12 +1,9 @@
 //! How a function connects, and what it answers where it cannot.
 
-use std::time::Instant;
-
 use serde_json::json;
 use tests::certificate::SelfSigned;
 use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
 use tests::{database, relay, unique};
-use tokio::net::TcpListener;
 
 /// Asks a function for the database and gives its answer and its log.
 async fn ask(environment: &Environment) -> (HttpAnswer, String) {
@@ -53,12 +50,8 @@ async fn channel_binding_can_be_required() {
 async fn tls_can_begin_at_once() {
     let certificate = SelfSigned::create();
     let server = relay::DirectTls::start(&certificate).await;
-    let url = format!(
-        "{}?sslnegotiation=direct&channel_binding=disable",
-        server.url()
-    );
     let (answer, log) = ask(&Environment::default()
-        .with("DATABASE_URL", url)
+        .with("DATABASE_URL", server.url())
         .with("SSL_CERT_FILE", certificate.path()))
     .await;
     assert_eq!(answer.status, 200, "{log}");
@@ -76,45 +69,6 @@ async fn a_wrong_password_is_unavailable_and_not_repeated_in_the_log() {
     answer.unavailable();
     assert!(log.contains("password authentication failed"), "{log}");
     assert!(!log.contains("s3cret-guess"), "{log}");
-}
-
-#[tokio::test]
-async fn a_server_that_is_down_or_says_nothing_is_unavailable_in_time() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let silent_port = silent.local_addr().expect("an address").port();
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let closed_port = closed.local_addr().expect("an address").port();
-    drop(closed);
-    for port in [silent_port, closed_port] {
-        let url = format!("postgresql://u:p@localhost:{port}/d");
-        let function =
-            Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
-        let started = Instant::now();
-        function.http(&HttpEvent::deep_health()).await.unavailable();
-        assert!(
-            started.elapsed().as_secs_f32() < 6.0,
-            "{:?}",
-            started.elapsed()
-        );
-    }
-    drop(silent);
-}
-
-#[tokio::test]
-async fn a_connection_that_the_server_ended_is_made_anew() {
-    let name = format!("test-{}", unique());
-    let url = url_with(&format!("application_name={name}"));
-    let function =
-        Function::start("health", &Environment::default().with("DATABASE_URL", url)).await;
-    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
-    let database = database::connect("ended connections")
-        .await
-        .expect("a DATABASE_URL");
-    let end = "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity WHERE application_name = $1";
-    assert_eq!(database.rows(end, &[&name]).await, [json!({"ended": true})]);
-    // The function has the time to see it; where it has not, is a matter of retries.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
 }
 
 #[tokio::test]

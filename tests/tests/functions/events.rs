@@ -1,9 +1,12 @@
 //! Events that only API Gateway makes, and what becomes of them.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::api::{PASSWORD, registration};
 use tests::database::OwnDatabase;
 use tests::function::{Environment, Function, HttpEvent};
+
+use crate::faults::Instance;
+use crate::routes::{ROUTES, Route, Stage, route};
 
 /// Registers a user through a function of its own and gives their id and token.
 pub(crate) async fn register(environment: &Environment) -> (String, String) {
@@ -185,150 +188,26 @@ async fn the_shallow_health_check_opens_no_connection() {
 }
 
 #[tokio::test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "most of them are the table of the routes"
-)]
 async fn each_authenticated_request_is_one_round_trip_and_logging_in_two() {
-    let relay = tests::relay::Relay::start().await;
-    let environment = Environment::default().with("DATABASE_URL", relay.url());
-    let (user_id, token) = register(&environment).await;
-    let me = Function::start("me", &environment).await;
-    let email = me
-        .http(&HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token))
-        .await
-        .body["email"]
-        .clone();
-    drop(me);
-    let user: &[&str] = &[&user_id];
-    let create = Function::start("create-task", &environment).await;
-    let task = create
-        .http(
-            &HttpEvent::new("POST", "/api/{user_id}/tasks", user)
-                .bearer(&token)
-                .json(&json!({"title": "a"})),
-        )
-        .await;
-    drop(create);
-    let id = task.body["id"].to_string();
-    let task: &[&str] = &[&user_id, &id];
-    let wrong = json!({"email": email, "password": "not the password"});
-    for (function, method, route, values, body, round_trips) in [
-        ("me", "GET", "/api/auth/me", &[][..], Value::Null, 1),
-        (
-            "list-tasks",
-            "GET",
-            "/api/{user_id}/tasks",
-            user,
-            Value::Null,
-            1,
-        ),
-        (
-            "create-task",
-            "POST",
-            "/api/{user_id}/tasks",
-            user,
-            json!({"title": "b"}),
-            1,
-        ),
-        (
-            "get-task",
-            "GET",
-            "/api/{user_id}/tasks/{id}",
-            task,
-            Value::Null,
-            1,
-        ),
-        (
-            "update-task",
-            "PUT",
-            "/api/{user_id}/tasks/{id}",
-            task,
-            json!({"title": "c"}),
-            1,
-        ),
-        (
-            "update-task",
-            "PUT",
-            "/api/{user_id}/tasks/{id}",
-            task,
-            json!({"title": ""}),
-            1,
-        ),
-        (
-            "complete-task",
-            "PATCH",
-            "/api/{user_id}/tasks/{id}/complete",
-            task,
-            Value::Null,
-            1,
-        ),
-        (
-            "delete-task",
-            "DELETE",
-            "/api/{user_id}/tasks/{id}",
-            task,
-            Value::Null,
-            1,
-        ),
-        (
-            "login",
-            "POST",
-            "/api/auth/login",
-            &[],
-            json!({"email": email, "password": PASSWORD}),
-            2,
-        ),
-        ("login", "POST", "/api/auth/login", &[], wrong, 1),
-        (
-            "register",
-            "POST",
-            "/api/auth/register",
-            &[],
-            registration(),
-            2,
-        ),
-        ("logout", "POST", "/api/auth/logout", &[], Value::Null, 1),
-    ] {
-        let function = Function::start(function, &environment).await;
-        let request = HttpEvent::new(method, route, values).bearer(&token);
-        // The first answer comes after connecting, and of a request that changes nothing.
-        let first = function
-            .http(
-                &HttpEvent::new(method, route, values)
-                    .bearer(&token)
-                    .query("first")
-                    .json(&json!([])),
-            )
-            .await;
-        assert!(first.status < 500, "{route}: {first:?}");
-        wait_for_connection(&relay).await;
-        let before = relay.round_trips();
-        let answer = function
-            .http(&if body.is_null() {
-                request
-            } else {
-                request.json(&body)
-            })
-            .await;
-        assert!(answer.status < 500, "{route}: {answer:?}");
-        assert_eq!(
-            relay.round_trips() - before,
-            round_trips,
-            "{method} {route}: {answer:?}"
-        );
+    let stage = Stage::new().await;
+    let ask = async |route: Route, request: Option<HttpEvent>, round_trips: u64| {
+        let scene = stage.scene(route).await;
+        let instance = Instance::connected(route.function).await;
+        let request = request.unwrap_or_else(|| scene.request());
+        let before = instance.relay.round_trips();
+        let answer = instance.function.http(&request).await;
+        assert!(answer.status < 500, "{route:?}: {answer:?}");
+        let took = instance.relay.round_trips() - before;
+        assert_eq!(took, round_trips, "{route:?}: {answer:?}");
+    };
+    for route in ROUTES {
+        ask(route, None, route.statements).await;
     }
-}
-
-/// Connecting goes on beside a first request that needs no database.
-async fn wait_for_connection(relay: &tests::relay::Relay) {
-    let mut seen = relay.round_trips();
-    loop {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        let now = relay.round_trips();
-        if now == seen {
-            return;
-        }
-        seen = now;
-    }
+    // Nor does it take more to refuse one.
+    let wrong = json!({"email": registration()["email"], "password": PASSWORD});
+    let wrong = HttpEvent::new("POST", "/api/auth/login", &[]).json(&wrong);
+    ask(route("login"), Some(wrong), 1).await;
+    let (user_id, token) = register(&Environment::default()).await;
+    let broken = HttpEvent::new("POST", "/api/{user_id}/tasks", &[&user_id]).bearer(&token);
+    ask(route("create-task"), Some(broken.json(&json!({}))), 1).await;
 }

@@ -1,0 +1,545 @@
+//! What becomes of requests when connections fail: answers in time, and nothing lost or done twice.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tests::certificate::SelfSigned;
+use tests::database::{self, Database, OwnDatabase};
+use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
+use tests::relay::{DirectTls, Fault, Relay, Side};
+use tests::unique;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use crate::routes::{ROUTES, Stage, route};
+
+/// More than the time for which a connection is trusted after it was last heard.
+const DOUBT: Duration = Duration::from_millis(5_200);
+
+/// The time to find a connection dead and to make another, with what busy tests take.
+const PROOF_AND_CONNECTING: Duration = Duration::from_secs(3);
+
+/// The time after which a request without a connection has its answer.
+const NO_CONNECTION: Duration = Duration::from_secs(6);
+
+/// The same for one whose statement is not answered, and then cancelled.
+const NO_ANSWER: Duration = Duration::from_secs(8);
+
+/// The time in which bytes arrive at another process of this machine.
+const ARRIVAL: Duration = Duration::from_millis(50);
+
+/// An instance, with a relay of its own between it and the database.
+pub(crate) struct Instance {
+    pub(crate) function: Function,
+    pub(crate) relay: Relay,
+    /// What the server calls its sessions.
+    name: String,
+}
+
+impl Instance {
+    /// One that connects by way of a relay which may have something in store.
+    async fn start(function: &str, relay: Relay) -> Self {
+        Self::start_on(function, relay, &Environment::default()).await
+    }
+
+    async fn start_on(function: &str, relay: Relay, environment: &Environment) -> Self {
+        let name = format!("test-{}", unique());
+        let url = relay.before(environment.value("DATABASE_URL"));
+        let url = format!("{url}&application_name={name}");
+        let environment = environment.clone().with("DATABASE_URL", url);
+        Self {
+            function: Function::start(function, &environment).await,
+            relay,
+            name,
+        }
+    }
+
+    /// One that has connected, ahead of its first request.
+    pub(crate) async fn connected(function: &str) -> Self {
+        Self::connected_on(function, &Environment::default()).await
+    }
+
+    async fn connected_on(function: &str, environment: &Environment) -> Self {
+        let instance = Self::start_on(function, Relay::start().await, environment).await;
+        // It has asked for the schema's version, and has the answer.
+        let asked = "SELECT 1 FROM pg_stat_activity
+                     WHERE application_name = $1 AND state = 'idle' AND query <> ''";
+        let database = look().await;
+        let asked = async || !database.rows(asked, &[&instance.name]).await.is_empty();
+        eventually("a connection", asked).await;
+        sleep(ARRIVAL).await;
+        instance
+    }
+
+    /// Has the server end its sessions.
+    async fn end_sessions(&self, database: &Database) {
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        assert_eq!(database.rows(end, &[&self.name]).await.len(), 1);
+    }
+
+    /// Sends a request, and sees that the answer comes in time.
+    async fn answer(&self, request: &HttpEvent, limit: Duration) -> HttpAnswer {
+        let started = Instant::now();
+        let answer = self.function.http(request).await;
+        let took = started.elapsed();
+        assert!(took < limit, "{took:?} of {limit:?}: {answer:?}");
+        answer
+    }
+}
+
+/// Waits for what other processes are about to do.
+async fn eventually(what: &str, happens: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !happens().await {
+            sleep(ARRIVAL).await;
+        }
+    };
+    let ended = timeout(Duration::from_secs(20), wait).await;
+    assert!(ended.is_ok(), "there is not: {what}");
+}
+
+async fn look() -> Database {
+    database::connect("faults").await.expect("a DATABASE_URL")
+}
+
+/// How many round trips a first connection takes, the schema's version included.
+async fn connecting() -> u64 {
+    Instance::connected("me").await.relay.round_trips()
+}
+
+/// Sees that every route does after a fault, and in time, what it does without.
+async fn no_route_notices(fault: impl AsyncFn(&Instance, &Database), limit: Duration) {
+    let database = look().await;
+    let stage = Stage::new().await;
+    join_all(ROUTES.map(async |route| {
+        let [_, after] = stage.without_fault(route, &database).await;
+        let scene = stage.scene(route).await;
+        let instance = Instance::connected(route.function).await;
+        fault(&instance, &database).await;
+        let answer = instance.answer(&scene.request(), limit).await;
+        assert!(scene.is_answered_by(&answer), "{route:?}: {answer:?}");
+        assert_eq!(scene.books(&database).await, after, "{route:?}");
+    }))
+    .await;
+}
+
+// ----- A connection that dies while it is idle -----
+
+#[tokio::test]
+async fn no_route_notices_that_its_connection_was_ended_while_idle() {
+    let end = async |instance: &Instance, database: &Database| {
+        instance.end_sessions(database).await;
+        instance.relay.left().await;
+    };
+    no_route_notices(end, PROOF_AND_CONNECTING).await;
+}
+
+#[tokio::test]
+async fn no_route_notices_that_its_connection_was_ended_while_frozen() {
+    let end = async |instance: &Instance, database: &Database| {
+        instance.function.freeze();
+        instance.end_sessions(database).await;
+        sleep(ARRIVAL).await;
+        instance.function.thaw();
+    };
+    no_route_notices(end, PROOF_AND_CONNECTING).await;
+}
+
+#[tokio::test]
+async fn no_route_notices_that_the_server_fell_silent_while_it_was_frozen() {
+    let fall_silent = async |instance: &Instance, _: &Database| {
+        instance.function.freeze();
+        instance.relay.silence_present();
+        sleep(DOUBT).await;
+        instance.function.thaw();
+    };
+    no_route_notices(fall_silent, PROOF_AND_CONNECTING).await;
+}
+
+#[tokio::test]
+async fn a_doubtful_connection_is_proven_by_a_read_and_before_a_write() {
+    let stage = Stage::new().await;
+    join_all(
+        [("get-task", 1), ("create-task", 2)].map(async |(function, round_trips)| {
+            let scene = stage.scene(route(function)).await;
+            let instance = Instance::connected(function).await;
+            sleep(DOUBT).await;
+            let before = instance.relay.round_trips();
+            let answer = instance.function.http(&scene.request()).await;
+            assert!(scene.is_answered_by(&answer), "{answer:?}");
+            let took = instance.relay.round_trips() - before;
+            assert_eq!(took, round_trips, "{function}");
+        }),
+    )
+    .await;
+}
+
+// ----- A server that says nothing -----
+
+#[tokio::test]
+async fn where_the_server_says_nothing_the_answer_comes_in_time_and_nothing_is_left_over() {
+    let scene = Stage::new().await.scene(route("me")).await;
+    // Whatever the connection is asked, and last the statement itself.
+    let connecting = connecting().await;
+    join_all((1..=connecting + 1).map(async |step| {
+        let relay = Relay::start().await;
+        relay.afflict(step, Fault::Silence);
+        let instance = Instance::start("me", relay).await;
+        let limit = if step > connecting {
+            NO_ANSWER
+        } else {
+            NO_CONNECTION
+        };
+        let answer = instance.answer(&scene.request(), limit).await;
+        answer.unavailable();
+        instance.relay.left().await;
+
+        instance.relay.heal();
+        let answer = instance.function.http(&scene.request()).await;
+        assert!(scene.is_answered_by(&answer), "{step}: {answer:?}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn where_the_network_drops_everything_the_answer_comes_in_time() {
+    // A queue of connections that is full: the system drops what else comes.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(any).expect("a port");
+    let listener = socket.listen(1).expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let mut queue = Vec::new();
+    while let Ok(connected) = timeout(ARRIVAL, TcpStream::connect(address)).await {
+        queue.push(connected.expect("a connection"));
+        assert!(queue.len() < 100, "nothing is dropped");
+    }
+    let url = format!("postgresql://u:p@127.0.0.1:{}/d", address.port());
+    let environment = Environment::default().with("DATABASE_URL", url);
+    let function = Function::start("health", &environment).await;
+    let started = Instant::now();
+    function.http(&HttpEvent::deep_health()).await.unavailable();
+    assert!(started.elapsed() < NO_CONNECTION, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn where_the_first_connection_says_nothing_a_second_one_answers() {
+    let scene = Stage::new().await.scene(route("me")).await;
+    join_all((1..=connecting().await).map(async |step| {
+        let relay = Relay::start().await;
+        relay.trap(Side::Question, step - 1, 0, Fault::Silence);
+        let instance = Instance::start("me", relay).await;
+        let answer = instance.answer(&scene.request(), NO_CONNECTION).await;
+        assert!(scene.is_answered_by(&answer), "{step}: {answer:?}");
+        assert!(instance.relay.has_sprung());
+        assert_eq!((instance.relay.accepted(), instance.relay.open()), (2, 1));
+    }))
+    .await;
+}
+
+// ----- A server without a slot, or that refuses -----
+
+/// A database to which there is no connection to be had, directly and by way of the pooler.
+async fn without_slot() -> (OwnDatabase, Vec<Environment>) {
+    let own = OwnDatabase::migrated().await;
+    let environments = [Some(own.environment.clone()), own.pooled_environment()];
+    own.limit_connections(0).await;
+    (own, environments.into_iter().flatten().collect())
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_slot() {
+    let (own, environments) = without_slot().await;
+    let ask = async |environment: &Environment| {
+        let function = Function::start("health", environment).await;
+        let answer = function.http(&HttpEvent::deep_health()).await;
+        assert_eq!(answer.status, 200, "{}", function.stop().await);
+    };
+    let release = async {
+        sleep(Duration::from_secs(1)).await;
+        own.limit_connections(-1).await;
+    };
+    tokio::join!(join_all(environments.iter().map(ask)), release);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_gets_no_slot_is_answered_in_time() {
+    let (own, environments) = without_slot().await;
+    join_all(environments.iter().map(async |environment| {
+        let function = Function::start("health", environment).await;
+        let started = Instant::now();
+        function.http(&HttpEvent::deep_health()).await.unavailable();
+        assert!(started.elapsed() < NO_CONNECTION, "{:?}", started.elapsed());
+        let log = function.stop().await;
+        assert!(log.contains("attempts in 5s"), "{log}");
+        // It is asked again and again, but not in a flood.
+        let attempts = log.split_once(" attempts").expect("their number").0;
+        let attempts = attempts.rsplit_once('(').expect("a number").1;
+        assert!(
+            (4..40).contains(&attempts.parse().expect("a number")),
+            "{log}"
+        );
+    }))
+    .await;
+    own.drop().await;
+}
+
+/// A server that can turn clients away, and what a function that works on it is given.
+async fn doorkeeper(certificate: &SelfSigned) -> (DirectTls, Environment) {
+    let server = DirectTls::start(certificate).await;
+    let environment = Environment::default()
+        .with("DATABASE_URL", server.url())
+        .with("SSL_CERT_FILE", certificate.path());
+    (server, environment)
+}
+
+#[tokio::test]
+async fn what_passes_is_waited_for() {
+    let certificate = SelfSigned::create();
+    for (code, message) in [
+        ("53300", "sorry, too many clients already"),
+        (
+            "53300",
+            "remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        ),
+        ("08P01", "no more connections allowed (max_client_conn)"),
+        (
+            "08P01",
+            "server login has been failing, try again later (server_login_retry)",
+        ),
+        ("57P03", "the database system is starting up"),
+        (
+            "XX000",
+            "Too many connections to this endpoint. Please try again later.",
+        ),
+        (
+            "XX000",
+            "Failed to acquire permit to connect to the database. Too many database connection attempts are currently ongoing.",
+        ),
+        ("XX000", "Couldn't connect to compute node"),
+        ("XX000", "Control plane request failed"),
+    ] {
+        let (server, environment) = doorkeeper(&certificate).await;
+        server.refuse(2, code, message);
+        let function = Function::start("health", &environment).await;
+        let answer = function.http(&HttpEvent::deep_health()).await;
+        assert_eq!((answer.status, server.connections()), (200, 3), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_do() {
+    let certificate = SelfSigned::create();
+    let scene = Stage::new().await.scene(route("me")).await;
+    for (code, message, advice) in [
+        (
+            "28P01",
+            "password authentication failed for user 'todo_app'",
+            "check the role, the password",
+        ),
+        (
+            "XX000",
+            "password authentication failed for user 'todo_app'",
+            "check the role, the password",
+        ),
+        (
+            "XX000",
+            "The requested endpoint could not be found, or you don't have access to it.",
+            "copy the connection string",
+        ),
+        (
+            "XX000",
+            "The endpoint has been disabled. Enable it using Neon API and retry.",
+            "enable the compute",
+        ),
+        (
+            "XX000",
+            "Your project has exceeded the compute time quota. Upgrade your plan to increase limits.",
+            "raise the limit",
+        ),
+        (
+            "08P01",
+            "unsupported startup parameter: options",
+            "takes no `options`",
+        ),
+        (
+            "3D000",
+            "database \"todo\" does not exist",
+            "check the database's name",
+        ),
+        (
+            "28000",
+            "role \"todo_app\" does not exist",
+            "check the role",
+        ),
+    ] {
+        let (server, environment) = doorkeeper(&certificate).await;
+        server.refuse(u64::MAX, code, message);
+        // One that connects ahead of its first request, and does not ask again for that.
+        let mut function = Function::start("me", &environment).await;
+        function.ready().await;
+        let started = Instant::now();
+        function.http(&scene.request()).await.unavailable();
+        assert!(started.elapsed() < Duration::from_secs(1), "{message}");
+        assert_eq!(server.connections(), 1, "{message}");
+        let log = function.stop().await;
+        assert_eq!(log.matches("could not connect").count(), 1, "{log}");
+        assert!(log.contains(advice), "{log}");
+    }
+}
+
+// ----- A connection that is cut while it is in use -----
+
+/// How far a statement or its answer gets.
+const CUTS: [(Side, usize); 4] = [
+    (Side::Question, 0),
+    (Side::Question, 40),
+    (Side::Answer, 0),
+    (Side::Answer, 40),
+];
+
+#[tokio::test]
+async fn what_was_cut_off_is_sent_again_only_where_that_does_no_harm() {
+    let database = look().await;
+    let stage = Stage::new().await;
+    join_all(ROUTES.map(async |route| {
+        let [before, after] = stage.without_fault(route, &database).await;
+        for statement in 0..route.statements {
+            for (side, byte) in CUTS {
+                let scene = stage.scene(route).await;
+                let instance = Instance::connected(route.function).await;
+                instance.relay.trap(side, statement, byte, Fault::Cut);
+                let answer = instance
+                    .answer(&scene.request(), PROOF_AND_CONNECTING)
+                    .await;
+                let case = format!("{route:?}, statement {statement}, {side:?} {byte}: {answer:?}");
+                assert!(instance.relay.has_sprung(), "{case}");
+                let happened = if route.counts {
+                    answer.unavailable();
+                    if side == Side::Question {
+                        &before
+                    } else {
+                        &after
+                    }
+                } else {
+                    assert!(scene.is_answered_by(&answer), "{case}");
+                    &after
+                };
+                assert_eq!(&scene.books(&database).await, happened, "{case}");
+                // The instance is well.
+                assert!(instance.function.http(&scene.request()).await.status < 500);
+            }
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_never_came_is_not_sent_again() {
+    let database = look().await;
+    let stage = Stage::new().await;
+    let [_, after] = stage.without_fault(route("create-task"), &database).await;
+    let scene = stage.scene(route("create-task")).await;
+    let instance = Instance::connected("create-task").await;
+    instance.relay.trap(Side::Answer, 0, 0, Fault::Silence);
+    let answer = instance.answer(&scene.request(), NO_ANSWER).await;
+    answer.unavailable();
+    assert_eq!(scene.books(&database).await, after);
+}
+
+#[tokio::test]
+async fn a_long_list_that_is_cut_in_the_middle_is_read_again_from_its_start() {
+    let own = OwnDatabase::migrated().await;
+    let scene = Stage::on(&own.environment)
+        .await
+        .scene(route("list-tasks"))
+        .await;
+    let more = "INSERT INTO task (user_id, title, description, priority, completed, created_at, updated_at)
+                SELECT user_id, number, repeat('x', 1000), priority, completed, created_at, updated_at
+                FROM task, generate_series(1, 500) AS number";
+    own.owner.run(more).await;
+    let instance = Instance::connected_on("list-tasks", &own.environment).await;
+    instance.relay.trap(Side::Answer, 0, 250_000, Fault::Cut);
+    let answer = instance.function.http(&scene.request()).await;
+    assert!(instance.relay.has_sprung());
+    let titles: Vec<_> = answer
+        .body
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|task| task["title"].clone())
+        .collect();
+    let expected: Vec<_> = std::iter::once(json!("as it was"))
+        .chain((1..=500).map(|number| json!(number.to_string())))
+        .collect();
+    assert_eq!(titles, expected);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn what_is_cut_off_twice_is_unavailable() {
+    let scene = Stage::new().await.scene(route("me")).await;
+    let instance = Instance::connected("me").await;
+    // Only the first connection of a process asks for the schema's version.
+    let statement = instance.relay.round_trips();
+    instance.relay.afflict(statement, Fault::Cut);
+    let answer = instance
+        .answer(&scene.request(), PROOF_AND_CONNECTING)
+        .await;
+    answer.unavailable();
+    assert_eq!(instance.relay.accepted(), 2);
+    instance.relay.heal();
+    assert!(scene.is_answered_by(&instance.function.http(&scene.request()).await));
+}
+
+// ----- A statement that takes too long -----
+
+#[tokio::test]
+async fn a_statement_that_waits_for_a_lock_is_cancelled_at_its_deadline() {
+    let own = OwnDatabase::migrated().await;
+    let scene = Stage::on(&own.environment)
+        .await
+        .scene(route("create-task"))
+        .await;
+    let before = scene.books(&own.owner).await;
+    let locker = own.connect().await;
+    locker
+        .run("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        .await;
+    let function = Function::start("create-task", &own.environment).await;
+    let started = Instant::now();
+    function.http(&scene.request()).await.unavailable();
+    assert!(started.elapsed() < NO_ANSWER, "{:?}", started.elapsed());
+    let waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'task'::regclass";
+    eventually("an end of the wait", async || {
+        locker.rows(waiting, &[]).await.is_empty()
+    })
+    .await;
+    locker.run("COMMIT").await;
+    assert_eq!(scene.books(&own.owner).await, before);
+    let answer = function.http(&scene.request()).await;
+    assert!(scene.is_answered_by(&answer), "{answer:?}");
+    let log = function.stop().await;
+    assert!(
+        log.contains("no answer to a statement in 5s; it was cancelled"),
+        "{log}"
+    );
+    own.drop().await;
+}
+
+// ----- The end of an instance -----
+
+#[tokio::test]
+async fn an_instance_that_is_asked_to_end_frees_its_slot_at_once() {
+    let database = look().await;
+    let instance = Instance::connected("me").await;
+    let terminated = Instant::now();
+    instance.function.terminate();
+    let sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1";
+    let ended = async || database.rows(sessions, &[&instance.name]).await.is_empty();
+    eventually("an end of the session", ended).await;
+    assert!(terminated.elapsed() < Duration::from_secs(1));
+}

@@ -1,0 +1,156 @@
+//! Every route that needs the database, and for each a user of its own on whom it can be tried.
+
+use serde_json::{Value, json};
+use tests::api::{PASSWORD, registration};
+use tests::database::Database;
+use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
+
+/// A route.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    /// Its function.
+    pub(crate) function: &'static str,
+    method: &'static str,
+    path: &'static str,
+    /// The status where all is well.
+    status: u64,
+    /// How many statements it takes.
+    pub(crate) statements: u64,
+    /// Whether to send its statement twice would do something else than to send it once.
+    pub(crate) counts: bool,
+}
+
+const TASKS: &str = "/api/{user_id}/tasks";
+const TASK: &str = "/api/{user_id}/tasks/{id}";
+
+#[rustfmt::skip]
+pub(crate) const ROUTES: [Route; 10] = [
+    Route { function: "register", method: "POST", path: "/api/auth/register", status: 201, statements: 2, counts: false },
+    Route { function: "login", method: "POST", path: "/api/auth/login", status: 200, statements: 2, counts: false },
+    Route { function: "logout", method: "POST", path: "/api/auth/logout", status: 200, statements: 1, counts: false },
+    Route { function: "me", method: "GET", path: "/api/auth/me", status: 200, statements: 1, counts: false },
+    Route { function: "list-tasks", method: "GET", path: TASKS, status: 200, statements: 1, counts: false },
+    Route { function: "create-task", method: "POST", path: TASKS, status: 201, statements: 1, counts: true },
+    Route { function: "get-task", method: "GET", path: TASK, status: 200, statements: 1, counts: false },
+    Route { function: "update-task", method: "PUT", path: TASK, status: 200, statements: 1, counts: true },
+    Route { function: "delete-task", method: "DELETE", path: TASK, status: 200, statements: 1, counts: true },
+    Route {
+        function: "complete-task", method: "PATCH", path: "/api/{user_id}/tasks/{id}/complete",
+        status: 200, statements: 1, counts: true,
+    },
+];
+
+/// The route of a function.
+pub(crate) fn route(function: &str) -> Route {
+    let route = ROUTES.iter().find(|route| route.function == function);
+    *route.expect("a route")
+}
+
+/// Where scenes are set, on one database.
+pub(crate) struct Stage {
+    environment: Environment,
+    register: Function,
+    create: Function,
+}
+
+/// A user with one task, and what a route is asked to do with them.
+pub(crate) struct Scene {
+    pub(crate) route: Route,
+    user_id: String,
+    token: String,
+    email: String,
+    task_id: String,
+    newcomer: Value,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::on(&Environment::default()).await
+    }
+
+    pub(crate) async fn on(environment: &Environment) -> Self {
+        Self {
+            environment: environment.clone(),
+            register: Function::start("register", environment).await,
+            create: Function::start("create-task", environment).await,
+        }
+    }
+
+    /// Registers a user, and creates the task.
+    pub(crate) async fn scene(&self, route: Route) -> Scene {
+        let user = registration();
+        let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
+        let registered = created(&self.register.http(&request).await);
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let mut scene = Scene {
+            route,
+            user_id: text(&registered["user_id"]),
+            token: text(&registered["access_token"]),
+            email: text(&user["email"]),
+            task_id: String::new(),
+            newcomer: registration(),
+        };
+        let request = HttpEvent::new("POST", TASKS, &[&scene.user_id])
+            .bearer(&scene.token)
+            .json(&json!({"title": "as it was"}));
+        scene.task_id = created(&self.create.http(&request).await)["id"].to_string();
+        scene
+    }
+
+    /// What the database holds before a request, and after it, where nothing goes wrong.
+    pub(crate) async fn without_fault(&self, route: Route, database: &Database) -> [Value; 2] {
+        let scene = self.scene(route).await;
+        let before = scene.books(database).await;
+        let function = Function::start(route.function, &self.environment).await;
+        let answer = function.http(&scene.request()).await;
+        assert!(scene.is_answered_by(&answer), "{answer:?}");
+        [before, scene.books(database).await]
+    }
+}
+
+impl Scene {
+    /// The request, which succeeds if it is made once.
+    pub(crate) fn request(&self) -> HttpEvent {
+        let values: &[&str] = match self.route.path.matches('{').count() {
+            0 => &[],
+            1 => &[&self.user_id],
+            _ => &[&self.user_id, &self.task_id],
+        };
+        let request =
+            HttpEvent::new(self.route.method, self.route.path, values).bearer(&self.token);
+        match self.route.function {
+            "register" => request.json(&self.newcomer),
+            "login" => request.json(&json!({"email": self.email, "password": PASSWORD})),
+            "create-task" => request.json(&json!({"title": "new"})),
+            "update-task" => request.json(&json!({"title": "changed"})),
+            _ => request,
+        }
+    }
+
+    /// Whether the request was answered as it should be.
+    pub(crate) fn is_answered_by(&self, answer: &HttpAnswer) -> bool {
+        answer.status == self.route.status
+    }
+
+    /// What the database holds of the user and the newcomer, but for what differs between two users.
+    pub(crate) async fn books(&self, database: &Database) -> Value {
+        let id: i32 = self.user_id.parse().expect("an id");
+        let newcomer = self.newcomer["username"].as_str();
+        database
+            .row(
+                "SELECT (SELECT jsonb_agg(jsonb_build_array(title, completed) ORDER BY id)
+                         FROM task WHERE user_id = $1) AS tasks,
+                        (SELECT jsonb_agg(revoked ORDER BY id) FROM session WHERE user_id = $1) AS sessions,
+                        (SELECT count(*) FROM \"user\" WHERE username = $2) AS newcomers,
+                        (SELECT count(*) FROM session JOIN \"user\" ON \"user\".id = user_id
+                         WHERE username = $2) AS newcomer_sessions",
+                &[&id, &newcomer],
+            )
+            .await
+    }
+}
+
+fn created(answer: &HttpAnswer) -> Value {
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.body.clone()
+}
