@@ -73,3 +73,17 @@ const _: () = {
     assert!(2 * ATTEMPT.as_millis() <= CONNECT.as_millis());
     assert!(2 * ADDRESS.as_millis() < ATTEMPT.as_millis());
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_gives_a_function_this_long() {
+        let template = include_str!("../../template.yaml");
+        let globals = template.split_once("\nGlobals:").expect("settings").1;
+        let timeout = globals.split_once(" Timeout: ").expect("a timeout").1;
+        let timeout = timeout.split_whitespace().next().expect("a number");
+        assert_eq!(timeout.parse(), Ok(FUNCTION.as_secs()));
+    }
+}

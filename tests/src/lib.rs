@@ -34,6 +34,12 @@ pub fn unique() -> String {
     base16ct::lower::encode_string(&random)
 }
 
+/// A random number below this one.
+pub fn random(end: usize) -> usize {
+    let random = getrandom::u32().expect("randomness");
+    random as usize % end
+}
+
 /// Says which checks are left out, past the test harness, which shows the output of failing tests alone.
 pub fn leave_out(checks: &str, because: &str) {
     writeln!(std::io::stderr(), "left out, since {because}: {checks}").expect("stderr");

@@ -20,8 +20,8 @@ pub(crate) struct Route {
     pub(crate) counts: bool,
 }
 
-const TASKS: &str = "/api/{user_id}/tasks";
-const TASK: &str = "/api/{user_id}/tasks/{id}";
+pub(crate) const TASKS: &str = "/api/{user_id}/tasks";
+pub(crate) const TASK: &str = "/api/{user_id}/tasks/{id}";
 
 #[rustfmt::skip]
 pub(crate) const ROUTES: [Route; 10] = [

@@ -1,0 +1,47 @@
+//! Functions behind a pooler in transaction mode, such as Neon's.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tests::database::OwnDatabase;
+use tests::function::{Function, HttpEvent};
+use tests::leave_out;
+
+use crate::events::register;
+use crate::routes::TASKS;
+
+#[tokio::test]
+async fn a_hundred_instances_share_ten_connections() {
+    let own = OwnDatabase::migrated().await;
+    let Some(environment) = own.pooled_environment() else {
+        leave_out(
+            "a hundred instances on a pool of ten",
+            "there is no POOLED_DATABASE_URL",
+        );
+        return own.drop().await;
+    };
+    let (user_id, token) = register(&own.environment).await;
+    let tasks = |method| HttpEvent::new(method, TASKS, &[&user_id]).bearer(&token);
+    // All at once, each with a connection to the pooler.
+    let requests = [
+        ("create-task", tasks("POST").json(&json!({"title": "a"}))),
+        ("list-tasks", tasks("GET")),
+    ];
+    let start = async |(name, request): &(&str, HttpEvent)| {
+        (Function::start(name, &environment).await, request.clone())
+    };
+    let instances = join_all(requests.iter().cycle().take(100).map(start)).await;
+    for round in 0..5 {
+        let ask = async |(function, request): &(Function, HttpEvent)| function.http(request).await;
+        for answer in join_all(instances.iter().map(ask)).await {
+            assert!(answer.status < 300, "round {round}: {answer:?}");
+        }
+    }
+    let count = "SELECT (SELECT count(*) FROM task) AS tasks,
+                        (SELECT count(*) FROM pg_stat_activity
+                         WHERE datname = current_database() AND usename <> current_user) AS sessions";
+    let counted = own.owner.row(count, &[]).await;
+    assert_eq!(counted["tasks"], json!(250));
+    let sessions = counted["sessions"].as_u64().expect("a number");
+    assert!((1..=10).contains(&sessions), "{sessions}");
+    own.drop().await;
+}
