@@ -76,9 +76,7 @@ impl Database {
 
     /// Connects ahead of the first statement. Where that fails, the statement tries again, and says why it fails too.
     pub async fn warm_up(&self) {
-        let deadline = Instant::now() + deadlines::CALL;
-        if let Ok(connection) = self.connections.lease(deadline).await {
-            connection.keep();
+        if self.connections.connect_ahead().await {
             info!("connected");
         }
     }

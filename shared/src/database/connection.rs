@@ -34,7 +34,7 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use deadpool::Runtime;
@@ -71,16 +71,32 @@ impl Connections {
         }
     }
 
+    /// Makes a connection ahead of the first lease, which is given it, or else the refusal; and says whether there is
+    /// one.
+    pub(super) async fn connect_ahead(&self) -> bool {
+        // What is wrong with the pool, the lease finds out too.
+        let Ok(pool) = self.pool().await else {
+            return false;
+        };
+        match pool.get().await {
+            Ok(object) => {
+                Lease(Some(object)).keep();
+                true
+            }
+            Err(PoolError::Backend(refusal @ ConnectError::Permanent(_))) => {
+                *lock(&pool.manager().refusal) = Some((Instant::now(), refusal));
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Takes a connection that is open, as far as can be told without a round trip, or else makes one.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where there is none by then or the database refuses it for good.
     pub(super) async fn lease(&self, deadline: Instant) -> Result<Lease, Error> {
-        let pool = self
-            .pool
-            .get_or_try_init(async || self.new_pool())
-            .await
-            .map_err(Error::Fault)?;
+        let pool = self.pool().await.map_err(Error::Fault)?;
         match timeout_at(retry::until(deadline, deadlines::ACQUIRE), pool.get()).await {
             Ok(Ok(object)) => Ok(Lease(Some(object))),
             Ok(Err(PoolError::Backend(error))) => Err(Error::Unavailable(error.into_cause())),
@@ -93,6 +109,10 @@ impl Connections {
         if let Some(pool) = self.pool.get() {
             pool.retain(|_, _| false);
         }
+    }
+
+    async fn pool(&self) -> Result<&Pool<Manager>, Cause> {
+        self.pool.get_or_try_init(async || self.new_pool()).await
     }
 
     fn new_pool(&self) -> Result<Pool<Manager>, Cause> {
@@ -108,6 +128,7 @@ impl Connections {
             tls,
             schema: OnceCell::new(),
             last_failure: Mutex::default(),
+            refusal: Mutex::default(),
         };
         Pool::builder(manager)
             .max_size(self.max)
@@ -134,7 +155,15 @@ struct Manager {
     tls: MakeTlsConnector,
     /// Filled once the schema has been seen to be one that this build can work with.
     schema: OnceCell<()>,
-    last_failure: Mutex<Option<(Instant, ConnectError)>>,
+    last_failure: Failed,
+    /// What became of connecting ahead, until a lease was told.
+    refusal: Failed,
+}
+
+type Failed = Mutex<Option<(Instant, ConnectError)>>;
+
+fn lock(failed: &Failed) -> MutexGuard<'_, Option<(Instant, ConnectError)>> {
+    failed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Manager {
@@ -154,7 +183,7 @@ impl managed::Manager for Manager {
         retry::persist(deadlines::CONNECT, || async {
             let opened = self.open().await;
             if let Err(error) = &opened {
-                self.record(error.clone());
+                *lock(&self.last_failure) = Some((Instant::now(), error.clone()));
             }
             opened
         })
@@ -195,28 +224,16 @@ impl Manager {
         })
     }
 
-    fn record(&self, error: ConnectError) {
-        *self.last_failure() = Some((Instant::now(), error));
-    }
-
-    fn last_failure(&self) -> std::sync::MutexGuard<'_, Option<(Instant, ConnectError)>> {
-        self.last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the database has just refused for good, it would refuse again: the request for which it was connected to
-    /// ahead of time is answered by that, and only the next one asks anew.
+    /// What the database has just refused for good, it would refuse again: the request that connecting was ahead of is
+    /// answered by that, and only the next one asks anew.
     fn take_refusal(&self) -> Option<ConnectError> {
-        let (_, error) = self.last_failure().take_if(|(at, error)| {
-            matches!(error, ConnectError::Permanent(_)) && at.elapsed() < deadlines::REFUSAL
-        })?;
-        Some(error)
+        let (at, refusal) = lock(&self.refusal).take()?;
+        (at.elapsed() < deadlines::REFUSAL).then_some(refusal)
     }
 
     fn too_late(&self) -> Cause {
         let late = format!("no connection in {:?}", deadlines::ACQUIRE);
-        match &*self.last_failure() {
+        match &*lock(&self.last_failure) {
             Some((at, error)) if at.elapsed() < deadlines::ACQUIRE => {
                 Cause::new(format!("{late}: {}", error.clone().into_cause()))
             }
