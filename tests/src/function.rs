@@ -284,12 +284,8 @@ impl Function {
         self.signal(Signal::CONT);
     }
 
-    /// Asks the process to end, as Lambda does where an extension is registered.
-    pub fn terminate(&self) {
-        self.signal(Signal::TERM);
-    }
-
-    fn signal(&self, signal: Signal) {
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.process_id().cast_signed()).expect("a process");
         kill_process(id, signal).expect("a process of ours");
     }
