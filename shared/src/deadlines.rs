@@ -1,9 +1,9 @@
 //! How long each step towards an answer may take: every deadline of the project, and why.
 //!
 //! They lie inside each other. API Gateway waits 30 s for an answer, and Lambda gives a function [`FUNCTION`]. Within
-//! that, a request takes at most [`REQUEST`]; each of its statements, of which there are one or two, at most
-//! [`CALL`] and then [`CANCEL`]; and in a call, getting a connection takes at most [`ACQUIRE`], of which making a new
-//! one takes [`CONNECT`], and the statement itself [`STATEMENT`].
+//! that, a request takes at most [`REQUEST`]; each of its statements, of which there are one or two, at most `CALL` and
+//! then `CANCEL`; and in a call, getting a connection takes at most `ACQUIRE`, of which making a new one takes `CONNECT`,
+//! and the statement itself `STATEMENT`.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -143,6 +143,8 @@ struct Runtime {
 /// A running function.
 pub struct Function {
     process: Child,
+    /// What it prints, read as it comes, or it would have to wait.
+    printed: [JoinHandle<Vec<u8>>; 2],
     runtime: Arc<Runtime>,
     events: mpsc::Sender<(String, Value)>,
     asked: mpsc::UnboundedReceiver<()>,
@@ -208,14 +210,19 @@ impl Function {
         let mut words: Vec<_> = program.iter().map(std::convert::Into::into).collect();
         words.push(file.to_owned());
         let mut command = environment.command(&words[0]);
-        let process = command
+        let mut process = command
             .args(&words[1..])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("a process");
+        let printed = [
+            tokio::spawn(read_all(process.stdout.take().expect("stdout"))),
+            tokio::spawn(read_all(process.stderr.take().expect("stderr"))),
+        ];
         Self {
             process,
+            printed,
             runtime,
             events,
             asked,
@@ -314,17 +321,22 @@ impl Function {
 
     async fn output(&mut self) -> String {
         let mut output = Vec::new();
-        let mut stdout = self.process.stdout.take().expect("stdout");
-        let mut stderr = self.process.stderr.take().expect("stderr");
         timeout(PATIENCE, async {
-            stdout.read_to_end(&mut output).await.expect("stdout");
-            stderr.read_to_end(&mut output).await.expect("stderr");
             self.process.wait().await.expect("an end");
+            for printed in &mut self.printed {
+                output.extend(printed.await.expect("all that was printed"));
+            }
         })
         .await
         .expect("the process does not end");
         String::from_utf8_lossy(&output).into_owned()
     }
+}
+
+async fn read_all(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut all = Vec::new();
+    from.read_to_end(&mut all).await.expect("a pipe");
+    all
 }
 
 /// What a function answered over HTTP.
