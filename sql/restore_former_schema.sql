@@ -133,6 +133,8 @@ BEGIN
 END
 $$;
 
+DROP TABLE attempt;
+
 DROP TABLE refinery_schema_history;
 
 COMMIT;

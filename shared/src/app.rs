@@ -2,6 +2,7 @@
 
 use crate::auth::Tokens;
 use crate::auth::session;
+use crate::auth::throttle::{Limits, Stranger};
 use crate::auth::{Caller, Claims};
 use crate::database::Database;
 use crate::settings::Settings;
@@ -14,6 +15,7 @@ pub struct App {
     pub database: Database,
     /// What issues tokens and knows its own.
     pub tokens: Tokens,
+    limits: Limits,
 }
 
 impl App {
@@ -21,6 +23,7 @@ impl App {
     pub fn new(settings: Settings) -> Self {
         Self {
             tokens: Tokens::new(&settings),
+            limits: settings.limits,
             database: Database::new(settings.database, settings.max_concurrency),
         }
     }
@@ -33,6 +36,11 @@ impl App {
     pub fn caller(&self, request: &Request) -> Result<Caller, Error> {
         let Claims { user_id, session } = self.tokens.verify(request.bearer_token()?)?;
         Ok(Caller { user_id, session })
+    }
+
+    /// Who the request comes from, where no token or not a token alone tells who is calling.
+    pub fn stranger(&self, request: &Request) -> Stranger {
+        Stranger::new(request.source_ip(), self.limits)
     }
 
     /// Lets a request through whose path and body are in order. One that is refused has its session looked up first,

@@ -19,6 +19,10 @@ pub enum Error {
     InvalidToken,
     /// The email is unknown or the password wrong; which of the two is told to no one.
     WrongCredentials,
+    /// The caller's password is another.
+    WrongPassword,
+    /// There were too many failures or registrations of late; after so many seconds there may be more.
+    TooManyAttempts(i32),
     /// The path names another user.
     NotYourTasks,
     /// The path names another user, for whom a task should be created.

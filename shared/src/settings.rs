@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::auth::throttle::Limits;
+
 mod database_url;
 
 pub use database_url::{DatabaseUrl, Route};
@@ -37,6 +39,8 @@ pub struct Settings {
     pub previous_secret_key: Option<SecretString>,
     /// How long a token lives: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 30.
     pub token_lifetime: Duration,
+    /// How much a stranger may try.
+    pub limits: Limits,
     /// How many requests this instance may be given at once: `AWS_LAMBDA_MAX_CONCURRENCY`, default 1. It is Lambda
     /// that sets it, on managed instances alone.
     pub max_concurrency: usize,
@@ -74,14 +78,18 @@ impl Settings {
             &mut problems,
             token_lifetime(variable).map_err(|problem| vec![problem]),
         );
+        let limits = collect(&mut problems, limits(variable));
 
-        match (database, secret_key, token_lifetime) {
-            (Some(database), Some(secret_key), Some(token_lifetime)) if problems.is_empty() => {
+        match (database, secret_key, token_lifetime, limits) {
+            (Some(database), Some(secret_key), Some(token_lifetime), Some(limits))
+                if problems.is_empty() =>
+            {
                 Ok(Self {
                     database,
                     secret_key: secret_key.into(),
                     previous_secret_key: variable("SECRET_KEY_PREVIOUS").map(SecretString::from),
                     token_lifetime,
+                    limits,
                     max_concurrency: max_concurrency(variable),
                 })
             }
@@ -268,6 +276,35 @@ fn token_lifetime(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration
         _ => Err(format!(
             "ACCESS_TOKEN_EXPIRE_MINUTES is {text:?}. Write a whole number of minutes from 1, or leave it out for 30."
         )),
+    }
+}
+
+fn limits(variable: &impl Fn(&str) -> Option<String>) -> Result<Limits, Problems> {
+    let mut problems = Problems::new();
+    let mut limit = |name: &str, default: i32| {
+        let Some(text) = variable(name) else {
+            return default;
+        };
+        match text.trim().parse() {
+            Ok(limit) if limit > 0 => limit,
+            _ => {
+                problems.push(format!(
+                    "{name} is {text:?}. Write a whole number from 1, or leave it out for {default}."
+                ));
+                default
+            }
+        }
+    };
+    let limits = Limits {
+        per_account_and_address: limit("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", 10),
+        per_account: limit("MAX_FAILED_LOGINS_PER_ACCOUNT", 100),
+        per_address: limit("MAX_FAILED_LOGINS_PER_ADDRESS", 1_000),
+        registrations: limit("MAX_REGISTRATIONS_PER_ADDRESS", 300),
+    };
+    if problems.is_empty() {
+        Ok(limits)
+    } else {
+        Err(problems)
     }
 }
 

@@ -9,8 +9,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::Error;
-use crate::auth::password::{self, Verdict};
-use crate::auth::session::{Rehash, with_caller};
+use crate::auth::password::{self, Verified};
+use crate::auth::session::{self, with_caller};
+use crate::auth::throttle::{Stranger, count_attempt, guess, registration, take_back};
 use crate::auth::{Caller, IssuedToken};
 use crate::database::{self, Database, Statement};
 use crate::error::Cause;
@@ -69,10 +70,14 @@ impl NewUser {
         let user = Self {
             username: fields.required("username", username),
             email: fields.required("email", email),
-            password: fields.required("password", text(8, 128)).into(),
+            password: fields.required("password", new_password).into(),
         };
         fields.finish(user)
     }
+}
+
+fn new_password(value: &RawValue) -> Result<String, Broken> {
+    text(8, 128)(value)
 }
 
 fn username(value: &RawValue) -> Result<String, Broken> {
@@ -167,57 +172,284 @@ impl Account {
     }
 }
 
-// The exact spelling comes first. Another spelling finds the account that has the address as its key, unless an
-// adopted account has the same address in another case: then only the two exact spellings are known.
-const FIND: Statement = Statement::read("
-    SELECT account.id, account.username, account.email, account.hashed_password
-    FROM \"user\" AS account
-    WHERE account.email = $1
-       OR (account.email_key = lower($1)
-           AND NOT EXISTS (SELECT FROM \"user\" AS twin WHERE twin.email_key IS NULL AND lower(twin.email) = lower($1)))
-    ORDER BY account.email = $1 DESC
-    LIMIT 1");
+/// What a guess at a password meets.
+enum Guess {
+    /// There were too many; so many seconds to wait.
+    Refused(i32),
+    Counted(Option<Account>),
+}
 
-/// The account that these credentials open, and a new hash of its password where the stored one was made by older
-/// rules. An unknown address costs the same work as a wrong password.
+impl Guess {
+    fn from_row(row: &Row) -> Self {
+        let wait = row.get::<_, Option<i32>>(4).map(Self::Refused);
+        wait.unwrap_or_else(|| {
+            let account = row.get::<_, Option<i32>>(0);
+            Self::Counted(account.map(|_| Account::from_row(row)))
+        })
+    }
+
+    /// The account that is guessed at, where there is one.
+    fn counted(self) -> Result<Option<Account>, Error> {
+        match self {
+            Self::Refused(wait) => Err(Error::TooManyAttempts(wait)),
+            Self::Counted(account) => Ok(account),
+        }
+    }
+}
+
+/// The columns of a [`Guess`], in the order in which [`Guess::from_row`] reads them.
+macro_rules! guess_columns {
+    () => {
+        " account.id, account.username, account.email, account.hashed_password, refused.wait "
+    };
+}
+
+// The exact spelling comes first. Another spelling finds the account that has the address as its key, unless an
+// adopted account has the same address in another case: then only the two exact spellings are known. Sent a second
+// time, it counts the guess twice, which does no harm but to who guesses wrong.
+const FIND: Statement = Statement::idempotent_write(concat!(
+    "WITH target AS (
+        SELECT $1 AS email
+    ), ",
+    guess!("$2", "$3", "$4", "$5"),
+    count_attempt!(),
+    "SELECT",
+    guess_columns!(),
+    "FROM refused LEFT JOIN LATERAL (
+        SELECT *
+        FROM \"user\" AS account
+        WHERE account.email = $1
+           OR (account.email_key = lower($1)
+               AND NOT EXISTS (
+                   SELECT FROM \"user\" AS twin WHERE twin.email_key IS NULL AND lower(twin.email) = lower($1)
+               ))
+        ORDER BY account.email = $1 DESC
+        LIMIT 1
+    ) AS account ON refused.wait IS NULL"
+));
+
+/// The account that these credentials open. An unknown address costs the same work as a wrong password.
 ///
 /// # Errors
-/// [`Error::WrongCredentials`].
+/// [`Error::WrongCredentials`], [`Error::TooManyAttempts`].
 pub async fn authenticate(
     database: &Database,
-    credentials: Credentials,
-) -> Result<(Account, Option<Rehash>), Error> {
+    stranger: &Stranger,
+    credentials: &Credentials,
+) -> Result<(Account, Verified), Error> {
+    let [address, pair, account, all] = stranger.guess();
+    let parameters: &database::Parameters<'_> = &[
+        (&credentials.email, Type::TEXT),
+        address,
+        pair,
+        account,
+        all,
+    ];
     let account = database
-        .row(
-            &FIND,
-            &[(&credentials.email, Type::TEXT)],
-            Account::from_row,
-        )
-        .await?;
+        .only_row(&FIND, parameters, Guess::from_row)
+        .await?
+        .counted()?;
     let stored = account
         .as_ref()
         .map(|account| account.hashed_password.clone());
-    match (
+    let verified = password::verify(credentials.password.clone(), stored).await?;
+    account.zip(verified).ok_or(Error::WrongCredentials)
+}
+
+const OWN: Statement = Statement::idempotent_write(with_caller!(
+    ", target AS (
+        SELECT account.* FROM caller JOIN \"user\" AS account ON account.id = caller.user_id
+    ), ",
+    guess!("$3", "$4", "$5", "$6"),
+    count_attempt!(),
+    "SELECT",
+    guess_columns!(),
+    "FROM refused LEFT JOIN target AS account ON refused.wait IS NULL"
+));
+
+/// Sees that the caller knows the password, too. A wrong one counts as a failed login.
+async fn confirm(
+    database: &Database,
+    stranger: &Stranger,
+    caller: &Caller,
+    password: SecretString,
+) -> Result<Verified, Error> {
+    let [address, pair, account, all] = stranger.guess();
+    let parameters: &database::Parameters<'_> = &[
+        (&caller.session, Type::TEXT),
+        (&caller.user_id, Type::INT4),
+        address,
+        pair,
         account,
-        password::verify(credentials.password, stored).await?,
-    ) {
-        (Some(account), Verdict::Right) => Ok((account, None)),
-        (Some(account), Verdict::Outdated(rehash)) => Ok((account, Some(rehash))),
-        (None, _) | (_, Verdict::Wrong) => Err(Error::WrongCredentials),
+        all,
+    ];
+    let account = database
+        .only_row(&OWN, parameters, Guess::from_row)
+        .await?
+        .counted()?
+        .ok_or(Error::InvalidToken)?;
+    password::verify(password, Some(account.hashed_password))
+        .await?
+        .ok_or(Error::WrongPassword)
+}
+
+/// A caller's wish for another password.
+#[derive(Debug)]
+pub struct PasswordChange {
+    current: SecretString,
+    new: SecretString,
+}
+
+impl PasswordChange {
+    /// Reads a change of the password from a body.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every rule that is broken.
+    pub fn read(body: &Body) -> Result<Self, Error> {
+        let mut fields = Fields::of(body)?;
+        let change = Self {
+            current: fields.required("current_password", any_text).into(),
+            new: fields.required("new_password", new_password).into(),
+        };
+        fields.finish(change)
+    }
+}
+
+// Sent a second time, it finds the hash that it has stored.
+const CHANGE_PASSWORD: Statement = Statement::idempotent_write(with_caller!(
+    ", changed AS (
+        UPDATE \"user\" AS account
+        SET hashed_password = $8
+        FROM caller
+        WHERE account.id = caller.user_id AND account.hashed_password IN ($7, $8)
+        RETURNING account.id, account.email
+    ), ended AS (
+        UPDATE session
+        SET revoked = true
+        FROM changed
+        WHERE session.user_id = changed.id AND session.token_jti <> $1 AND NOT session.revoked
+    ), target AS (
+        SELECT email FROM changed
+    ), ",
+    guess!("$3", "$4", "$5", "$6"),
+    take_back!("changed"),
+    "SELECT changed.id IS NOT NULL FROM caller LEFT JOIN changed ON true"
+));
+
+/// Changes the caller's password, and ends all of their sessions but this one.
+///
+/// # Errors
+/// [`Error::WrongPassword`], also where it was changed at the same moment; [`Error::TooManyAttempts`];
+/// [`Error::InvalidToken`] where the session does not live.
+pub async fn change_password(
+    database: &Database,
+    stranger: &Stranger,
+    caller: &Caller,
+    change: PasswordChange,
+) -> Result<(), Error> {
+    let verified = confirm(database, stranger, caller, change.current).await?;
+    let new = password::hash(change.new).await?;
+    let [address, pair, account, all] = stranger.guess();
+    let parameters: &database::Parameters<'_> = &[
+        (&caller.session, Type::TEXT),
+        (&caller.user_id, Type::INT4),
+        address,
+        pair,
+        account,
+        all,
+        (&verified.hash, Type::TEXT),
+        (&new, Type::TEXT),
+    ];
+    done(
+        database
+            .row(&CHANGE_PASSWORD, parameters, |row| row.get(0))
+            .await?,
+    )?;
+    // A login with the former password that was under way is not seen by the statement above, and over by now.
+    session::end_others(database, caller).await
+}
+
+/// Someone's proof that the account is theirs to delete.
+#[derive(Debug)]
+pub struct Farewell {
+    password: SecretString,
+}
+
+impl Farewell {
+    /// Reads it from a body.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every rule that is broken.
+    pub fn read(body: &Body) -> Result<Self, Error> {
+        let mut fields = Fields::of(body)?;
+        let farewell = Self {
+            password: fields.required("password", any_text).into(),
+        };
+        fields.finish(farewell)
+    }
+}
+
+const DELETE: Statement = Statement::write(with_caller!(
+    ", deleted AS (
+        DELETE FROM \"user\" AS account
+        USING caller
+        WHERE account.id = caller.user_id AND account.hashed_password = $3
+        RETURNING account.id
+    )
+    SELECT deleted.id IS NOT NULL FROM caller LEFT JOIN deleted ON true"
+));
+
+/// Deletes the caller's account, and with it their tasks and sessions.
+///
+/// # Errors
+/// As for [`change_password`].
+pub async fn delete(
+    database: &Database,
+    stranger: &Stranger,
+    caller: &Caller,
+    farewell: Farewell,
+) -> Result<(), Error> {
+    let verified = confirm(database, stranger, caller, farewell.password).await?;
+    let parameters: &database::Parameters<'_> = &[
+        (&caller.session, Type::TEXT),
+        (&caller.user_id, Type::INT4),
+        (&verified.hash, Type::TEXT),
+    ];
+    done(database.row(&DELETE, parameters, |row| row.get(0)).await?)
+}
+
+/// What became of a statement over an account: whether the password was still the one that was verified, and no row
+/// where the session does not live.
+fn done(was_same: Option<bool>) -> Result<(), Error> {
+    if was_same.ok_or(Error::InvalidToken)? {
+        Ok(())
+    } else {
+        Err(Error::WrongPassword)
     }
 }
 
 // An id that is lost on the way is missed by no one.
-const NEXT_ID: Statement =
-    Statement::read("SELECT nextval(pg_get_serial_sequence('\"user\"', 'id'))::integer");
+const NEXT_ID: Statement = Statement::idempotent_write(concat!(
+    "WITH ",
+    registration!("$1", "$2"),
+    count_attempt!(),
+    "SELECT CASE WHEN refused.wait IS NULL THEN nextval(pg_get_serial_sequence('\"user\"', 'id'))::integer END,
+            refused.wait
+     FROM refused"
+));
 
-/// Takes the next user id: a token holds its user's id, and the session is opened in the statement that creates the
-/// user, so the id has to be known before.
+/// Counts a registration, and takes the next user id: a token holds its user's id, and the session is opened in the
+/// statement that creates the user, so the id has to be known before.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn next_id(database: &Database) -> Result<i32, Error> {
-    Ok(database.only_row(&NEXT_ID, &[], |row| row.get(0)).await?)
+/// [`Error::TooManyAttempts`].
+pub async fn next_id(database: &Database, stranger: &Stranger) -> Result<i32, Error> {
+    let (id, wait): (Option<i32>, Option<i32>) = database
+        .only_row(&NEXT_ID, &stranger.registration(), |row| {
+            (row.get(0), row.get(1))
+        })
+        .await?;
+    id.ok_or(Error::TooManyAttempts(wait.unwrap_or_default()))
 }
 
 // Where a name or an address is taken, `created` holds no row, and what was taken stands beside it. Both are then

@@ -1,11 +1,12 @@
 //! A client of the API.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::unique;
+use crate::{unique, without_token};
 
 /// The password of every user that the tests register.
 pub const PASSWORD: &str = "correct horse battery";
@@ -23,7 +24,6 @@ pub struct Api {
 }
 
 /// An answer, read whole.
-#[derive(Debug)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -31,6 +31,16 @@ pub struct Answer {
     pub headers: reqwest::header::HeaderMap,
     /// The body, as it came.
     pub text: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = match serde_json::from_str(&self.text) {
+            Ok(body) => without_token(body).to_string(),
+            Err(_) => self.text.clone(),
+        };
+        write!(formatter, "{} {:?} {body}", self.status, self.headers)
+    }
 }
 
 impl Answer {
@@ -43,7 +53,7 @@ impl Answer {
     /// Sees that the status is this one, and gives the body.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.headers["content-type"], "application/json");
         assert_eq!(self.headers["cache-control"], "no-store");
         assert_eq!(self.headers["x-content-type-options"], "nosniff");

@@ -2,6 +2,8 @@
 //! to it, as Lambda itself does.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,12 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::{unique, without_token};
 
 /// How long anything that a function does may take before its test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,6 +58,9 @@ impl Default for Environment {
             "SECRET_KEY",
             "SSL_CERT_FILE",
             "ALLOW_LOCAL_DATABASE",
+            "MAX_FAILED_LOGINS_PER_ADDRESS",
+            "MAX_REGISTRATIONS_PER_ADDRESS",
+            "AWS_LAMBDA_LOG_LEVEL",
         ];
         Self(
             names
@@ -112,11 +118,11 @@ pub async fn run(name: &str, arguments: &[&str], environment: &Environment) -> E
         .await
         .expect("an end")
         .expect("a process");
+    let printed = [output.stdout, output.stderr].concat();
+    std::fs::write(logs().join(unique()), &printed).expect("a log");
     Ended {
         status: output.status.code(),
-        output: [output.stdout, output.stderr]
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .concat(),
+        output: String::from_utf8_lossy(&printed).into_owned(),
     }
 }
 
@@ -143,8 +149,8 @@ struct Runtime {
 /// A running function.
 pub struct Function {
     process: Child,
-    /// What it prints, read as it comes, or it would have to wait.
-    printed: [JoinHandle<Vec<u8>>; 2],
+    /// Where all that it prints goes.
+    log: PathBuf,
     runtime: Arc<Runtime>,
     events: mpsc::Sender<(String, Value)>,
     asked: mpsc::UnboundedReceiver<()>,
@@ -210,19 +216,18 @@ impl Function {
         let mut words: Vec<_> = program.iter().map(std::convert::Into::into).collect();
         words.push(file.to_owned());
         let mut command = environment.command(&words[0]);
-        let mut process = command
+        let kind = if program.is_empty() { "log" } else { "traced" };
+        let log = logs().join(format!("{}.{kind}", unique()));
+        let file = File::create_new(&log).expect("a log");
+        let process = command
             .args(&words[1..])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(file.try_clone().expect("a log"))
+            .stderr(file)
             .spawn()
             .expect("a process");
-        let printed = [
-            tokio::spawn(read_all(process.stdout.take().expect("stdout"))),
-            tokio::spawn(read_all(process.stderr.take().expect("stderr"))),
-        ];
         Self {
             process,
-            printed,
+            log,
             runtime,
             events,
             asked,
@@ -320,27 +325,21 @@ impl Function {
     }
 
     async fn output(&mut self) -> String {
-        let mut output = Vec::new();
-        timeout(PATIENCE, async {
-            self.process.wait().await.expect("an end");
-            for printed in &mut self.printed {
-                output.extend(printed.await.expect("all that was printed"));
-            }
-        })
-        .await
-        .expect("the process does not end");
-        String::from_utf8_lossy(&output).into_owned()
+        timeout(PATIENCE, self.process.wait())
+            .await
+            .expect("the process does not end")
+            .expect("a process");
+        let printed = std::fs::read(&self.log).expect("a log");
+        String::from_utf8_lossy(&printed).into_owned()
     }
 }
 
-async fn read_all(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
-    let mut all = Vec::new();
-    from.read_to_end(&mut all).await.expect("a pipe");
-    all
+/// The folder in which `./dev test` looks for secrets when all tests are done.
+fn logs() -> PathBuf {
+    PathBuf::from(std::env::var_os("TEST_LOGS").expect("TEST_LOGS is not set; run `./dev test`"))
 }
 
 /// What a function answered over HTTP.
-#[derive(Debug)]
 pub struct HttpAnswer {
     /// The status.
     pub status: u64,
@@ -348,6 +347,13 @@ pub struct HttpAnswer {
     pub headers: Value,
     /// The body.
     pub body: Value,
+}
+
+impl fmt::Debug for HttpAnswer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = without_token(self.body.clone());
+        write!(formatter, "{} {} {body}", self.status, self.headers)
+    }
 }
 
 impl HttpAnswer {
@@ -431,6 +437,7 @@ pub struct HttpEvent {
     headers: HashMap<String, String>,
     body: Option<Vec<u8>>,
     encoded: bool,
+    source_ip: String,
 }
 
 impl HttpEvent {
@@ -455,6 +462,7 @@ impl HttpEvent {
             headers: HashMap::new(),
             body: None,
             encoded: false,
+            source_ip: "192.0.2.1".to_owned(),
         }
     }
 
@@ -477,10 +485,24 @@ impl HttpEvent {
         self
     }
 
+    /// From another address.
+    #[must_use]
+    pub fn from(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.source_ip);
+        self
+    }
+
     /// With a token.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Without a token.
+    #[must_use]
+    pub fn anonymous(mut self) -> Self {
+        self.headers.remove("authorization");
+        self
     }
 
     /// With a JSON body.
@@ -531,7 +553,7 @@ impl HttpEvent {
                     "method": self.method,
                     "path": self.path,
                     "protocol": "HTTP/1.1",
-                    "sourceIp": "192.0.2.1",
+                    "sourceIp": self.source_ip,
                     "userAgent": "test"
                 },
                 "requestId": "test",

@@ -74,6 +74,8 @@ fn routes_of_the_contract() -> BTreeSet<Route> {
         ("POST", "/api/auth/token", "login"),
         ("POST", "/api/auth/logout", "logout"),
         ("GET", "/api/auth/me", "me"),
+        ("POST", "/api/auth/password", "change-password"),
+        ("DELETE", "/api/auth/me", "delete-account"),
         ("GET", "/api/{user_id}/tasks", "list-tasks"),
         ("POST", "/api/{user_id}/tasks", "create-task"),
         ("GET", "/api/{user_id}/tasks/{id}", "get-task"),

@@ -19,8 +19,9 @@ struct Registered {
 
 async fn register(request: Request, app: &'static App) -> Result<Reply, Error> {
     let user = NewUser::read(&request.body()?)?;
+    let stranger = app.stranger(&request);
     let (id, hashed_password) = tokio::try_join!(
-        users::next_id(&app.database),
+        users::next_id(&app.database, &stranger),
         password::hash(user.password.clone())
     )?;
     let token = app

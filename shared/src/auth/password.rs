@@ -6,7 +6,6 @@ use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, PasswordVerifier, RECOMMENDED_SALT_LEN, Version};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::session::Rehash;
 use crate::Error;
 use crate::error::Cause;
 
@@ -21,15 +20,13 @@ const OUTPUT_BYTES: usize = Params::DEFAULT_OUTPUT_LEN;
 /// A hash of these very parameters that no password fits, so that an unknown account costs what a known one does.
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbC4uLg$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// What a look at a password found.
+/// A password that is the account's.
 #[derive(Debug)]
-pub enum Verdict {
-    /// It is not this account's.
-    Wrong,
-    /// It is, and the stored hash is up to date.
-    Right,
-    /// It is, and the stored hash was made by older rules: here is a new one.
-    Outdated(Rehash),
+pub struct Verified {
+    /// The stored hash that it fits. If another stands there by now, the password was changed, and stays so.
+    pub hash: String,
+    /// A new hash, where the stored one was made by older rules.
+    pub replacement: Option<String>,
 }
 
 /// Hashes a password for storage, as a PHC string.
@@ -43,11 +40,14 @@ pub async fn hash(password: SecretString) -> Result<String, Error> {
 }
 
 /// Compares a password with the hash of an account, or with nobody's where there is no such account: equal work, so
-/// that time does not tell which accounts exist.
+/// that time does not tell which accounts exist. `None` where it does not fit.
 ///
 /// # Errors
 /// [`Error::Internal`] where the stored hash cannot be read.
-pub async fn verify(password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
+pub async fn verify(
+    password: SecretString,
+    stored: Option<String>,
+) -> Result<Option<Verified>, Error> {
     beside_the_reactor(move || verify_now(&password, stored)).await
 }
 
@@ -105,29 +105,30 @@ fn hash_now(password: &SecretString) -> Result<String, Error> {
     Ok(hash.to_string())
 }
 
-fn verify_now(password: &SecretString, stored: Option<String>) -> Result<Verdict, Error> {
-    let Some(stored) = stored else {
+fn verify_now(password: &SecretString, stored: Option<String>) -> Result<Option<Verified>, Error> {
+    let Some(hash) = stored else {
         matches_current(password, NOBODYS_HASH)?;
-        return Ok(Verdict::Wrong);
+        return Ok(None);
     };
-    let is_current = stored.starts_with(&format!(
+    let is_current = hash.starts_with(&format!(
         "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"
     ));
     let matches = if is_current {
-        matches_current(password, &stored)?
-    } else if stored.starts_with("$2") {
-        matches_bcrypt(password, &stored)?
+        matches_current(password, &hash)?
+    } else if hash.starts_with("$2") {
+        matches_bcrypt(password, &hash)?
     } else {
-        matches_other_cost(password, &stored)?
+        matches_other_cost(password, &hash)?
     };
-    match (matches, is_current) {
-        (false, _) => Ok(Verdict::Wrong),
-        (true, true) => Ok(Verdict::Right),
-        (true, false) => Ok(Verdict::Outdated(Rehash {
-            new: hash_now(password)?,
-            old: stored,
-        })),
+    if !matches {
+        return Ok(None);
     }
+    let replacement = if is_current {
+        None
+    } else {
+        Some(hash_now(password)?)
+    };
+    Ok(Some(Verified { hash, replacement }))
 }
 
 fn matches_current(password: &SecretString, stored: &str) -> Result<bool, Error> {
@@ -171,8 +172,19 @@ mod tests {
 
     use super::*;
 
-    fn verdict(password: &str, stored: &str) -> Verdict {
+    fn verified(password: &str, stored: &str) -> Option<Verified> {
         verify_now(&SecretString::from(password), Some(stored.to_owned())).expect("a readable hash")
+    }
+
+    fn is_right(password: &str, stored: &str) -> bool {
+        verified(password, stored).is_some_and(|verified| verified.replacement.is_none())
+    }
+
+    /// The hash that takes the place of an outdated one.
+    fn replacement(password: &str, stored: &str) -> Option<String> {
+        let verified = verified(password, stored)?;
+        assert_eq!(verified.hash, stored);
+        verified.replacement
     }
 
     #[test]
@@ -182,31 +194,25 @@ mod tests {
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{hash}"
         );
-        assert!(matches!(verdict("correct horse", &hash), Verdict::Right));
-        assert!(matches!(verdict("incorrect horse", &hash), Verdict::Wrong));
+        assert!(is_right("correct horse", &hash));
+        assert!(verified("incorrect horse", &hash).is_none());
     }
 
     #[test]
     fn bcrypt_is_verified_and_replaced() {
         // Made by Python's bcrypt from "correct horse".
         let stored = "$2b$04$FybsWzwGDcCG8BAFLrPgm.rEuwoskoq1CRG6RIgyRP4HbMWALRpVO";
-        assert!(matches!(verdict("incorrect horse", stored), Verdict::Wrong));
-        let Verdict::Outdated(Rehash { old, new }) = verdict("correct horse", stored) else {
-            panic!("not replaced")
-        };
-        assert_eq!(old, stored);
-        assert!(matches!(verdict("correct horse", &new), Verdict::Right));
+        assert!(verified("incorrect horse", stored).is_none());
+        let new = replacement("correct horse", stored).expect("a new hash");
+        assert!(is_right("correct horse", &new));
     }
 
     #[test]
     fn bcrypt_sees_72_bytes_of_a_password() {
         // Made by Python's bcrypt from 80 times "x", cut to 72 as the former service did.
         let stored = "$2b$04$8D6MszyKNf6SokRAicYhpeHYtKCxlfEi4jHA3n5PEyZ/1qdzHrJnC";
-        assert!(matches!(
-            verdict(&"x".repeat(80), stored),
-            Verdict::Outdated(_)
-        ));
-        assert!(matches!(verdict(&"x".repeat(71), stored), Verdict::Wrong));
+        assert!(replacement(&"x".repeat(80), stored).is_some());
+        assert!(verified(&"x".repeat(71), stored).is_none());
     }
 
     #[test]
@@ -220,10 +226,7 @@ mod tests {
             .hash_password_with_salt(b"correct horse", b"sixteen bytes...")
             .expect("a hash")
             .to_string();
-        assert!(matches!(
-            verdict("correct horse", &stored),
-            Verdict::Outdated(_)
-        ));
+        assert!(replacement("correct horse", &stored).is_some());
     }
 
     #[test]
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!(parameters(NOBODYS_HASH), parameters(&stored));
         assert!(matches!(
             verify_now(&SecretString::from(""), None),
-            Ok(Verdict::Wrong)
+            Ok(None)
         ));
     }
 }

@@ -6,6 +6,8 @@ use serde::Serialize;
 use tokio_postgres::types::Type;
 use tracing::info;
 
+use super::password::Verified;
+use super::throttle::{Stranger, guess, take_back};
 use super::{Caller, IssuedToken};
 use crate::Error;
 use crate::database::{self, Database, Statement};
@@ -71,50 +73,81 @@ pub async fn revoke(database: &Database, caller: &Caller) -> Result<(), Error> {
     session.ok_or(Error::InvalidToken)
 }
 
-/// A new password hash that takes the place of one made by older rules.
-#[derive(Debug)]
-pub struct Rehash {
-    /// The hash that was verified. If another stands there by now, the password was changed, and stays so.
-    pub old: String,
-    /// The hash to store.
-    pub new: String,
-}
+// The password's hash is still the one that was verified, or else someone has just changed it: its row is locked, so
+// that no one does until the session is there, and can be ended by who does then. Sent a second time, the statement
+// finds the session that it has opened.
+const OPEN: Statement = Statement::idempotent_write(concat!(
+    "WITH rehashed AS (
+        UPDATE \"user\" SET hashed_password = $6
+        WHERE id = $1 AND hashed_password IN ($5, $6) AND $6 IS NOT NULL
+        RETURNING id, email
+    ), locked AS (
+        SELECT id, email FROM \"user\" WHERE id = $1 AND hashed_password = $5 AND $6 IS NULL FOR SHARE
+    ), account AS (
+        SELECT * FROM rehashed UNION ALL SELECT * FROM locked
+    ), opened AS (
+        INSERT INTO session (user_id, token_jti, token, expires_at)
+        SELECT account.id, $2, $3, to_timestamp($4::bigint) AT TIME ZONE 'utc'
+        FROM account
+        ON CONFLICT (token_jti) DO UPDATE SET token = excluded.token
+        RETURNING session.id
+    ), target AS (
+        SELECT email FROM account
+    ), ",
+    guess!("$7", "$8", "$9", "$10"),
+    take_back!("account"),
+    "SELECT opened.id FROM opened"
+));
 
-// Sent a second time, it finds the session that it has opened.
-const OPEN: Statement = Statement::idempotent_write(
-    "
-    WITH account AS (
-        SELECT id FROM \"user\" WHERE id = $1 FOR KEY SHARE
-    ), rehashed AS (
-        UPDATE \"user\" SET hashed_password = $6 WHERE id = $1 AND hashed_password = $5
-    )
-    INSERT INTO session (user_id, token_jti, token, expires_at)
-    SELECT account.id, $2, $3, to_timestamp($4::bigint) AT TIME ZONE 'utc'
-    FROM account
-    ON CONFLICT (token_jti) DO UPDATE SET token = excluded.token
-    RETURNING session.id",
-);
-
-/// Opens a session for a user who has just proved to be one and, where it is due, replaces the password's hash.
+/// Opens a session for a user who has just proved to be one and, where it is due, replaces the password's hash. `false`
+/// where another hash stands there by now, or the account is gone.
 ///
 /// # Errors
-/// [`Error::WrongCredentials`] where the account is gone by now.
+/// Those of the database.
 pub async fn open(
     database: &Database,
+    stranger: &Stranger,
     user_id: i32,
     token: &IssuedToken,
-    rehash: Option<&Rehash>,
-) -> Result<(), Error> {
+    verified: &Verified,
+) -> Result<bool, Error> {
+    let [address, pair, account, all] = stranger.guess();
     let parameters: &database::Parameters<'_> = &[
         (&user_id, Type::INT4),
         (&token.jti, Type::TEXT),
         (&token.fingerprint, Type::TEXT),
         (&token.expires_at, Type::INT8),
-        (&rehash.map(|rehash| &rehash.old), Type::TEXT),
-        (&rehash.map(|rehash| &rehash.new), Type::TEXT),
+        (&verified.hash, Type::TEXT),
+        (&verified.replacement, Type::TEXT),
+        address,
+        pair,
+        account,
+        all,
     ];
     let session = database.row(&OPEN, parameters, |_| ()).await?;
-    session.ok_or(Error::WrongCredentials)
+    Ok(session.is_some())
+}
+
+const END_OTHERS: Statement = Statement::idempotent_write(with_caller!(
+    "UPDATE session
+     SET revoked = true
+     FROM caller
+     WHERE session.user_id = caller.user_id AND session.token_jti <> $1 AND NOT session.revoked"
+));
+
+/// Ends all of the caller's sessions but this one.
+///
+/// # Errors
+/// Those of the database.
+pub async fn end_others(database: &Database, caller: &Caller) -> Result<(), Error> {
+    database
+        .row(
+            &END_OTHERS,
+            &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)],
+            |_| (),
+        )
+        .await?;
+    Ok(())
 }
 
 /// How many sessions one statement of a purge looks at.

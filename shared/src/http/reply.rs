@@ -17,13 +17,13 @@ const MAX_LAMBDA_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 const ENVELOPE_BYTES: usize = 4 * 1024;
 
 /// After how many seconds a client may try again what the database could not answer.
-const RETRY_AFTER_SECONDS: &str = "2";
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 /// A reply with a JSON body.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, HeaderValue)>,
     body: String,
 }
 
@@ -80,7 +80,7 @@ impl Reply {
 
     /// The answer to a request that cannot have what it asked for. A 5xx has a fixed text; its cause is for the log.
     pub fn error(error: &Error) -> Self {
-        let bearer = Some((WWW_AUTHENTICATE, "Bearer"));
+        let bearer = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         let retry = Some((RETRY_AFTER, RETRY_AFTER_SECONDS));
         let (status, header, detail) = match error {
             Error::Invalid(violations) => {
@@ -106,6 +106,12 @@ impl Reply {
                 StatusCode::UNAUTHORIZED,
                 bearer,
                 "Incorrect email or password",
+            ),
+            Error::WrongPassword => (StatusCode::FORBIDDEN, None, "Incorrect password"),
+            Error::TooManyAttempts(seconds) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                Some((RETRY_AFTER, (*seconds).into())),
+                "Too many attempts, try again later",
             ),
             Error::NotYourTasks => (
                 StatusCode::FORBIDDEN,
@@ -170,7 +176,7 @@ impl From<Reply> for Response<lambda_http::Body> {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some((name, value)) = reply.header {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.insert(name, value);
         }
         response
     }

@@ -4,6 +4,7 @@ use std::num::IntErrorKind;
 
 use lambda_http::RequestExt as _;
 use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use lambda_http::request::RequestContext;
 
 use crate::Error;
 use crate::auth::Caller;
@@ -114,6 +115,16 @@ impl Request {
                 IntErrorKind::NegOverflow => Ok(i64::MIN),
                 _ => Err(Error::Invalid(vec![Violation::int_parsing(name, text)])),
             })
+    }
+
+    /// Where the request comes from: the gateway's word, since a header is anyone's.
+    pub fn source_ip(&self) -> &str {
+        match self.0.request_context_ref() {
+            Some(RequestContext::ApiGatewayV2(context)) => {
+                context.http.source_ip.as_deref().unwrap_or_default()
+            }
+            _ => "",
+        }
     }
 
     /// A parameter of the query.

@@ -86,7 +86,7 @@ async fn a_deployment_migrates_and_is_told_and_a_deleted_stack_leaves_the_data()
     let own = OwnDatabase::empty().await;
     let mut answers = Answers::start().await;
     let function = Function::start("migrate", &own.environment).await;
-    for (kind, applied) in [("Create", 1), ("Update", 0)] {
+    for (kind, applied) in [("Create", tests::newest_migration()), ("Update", 0)] {
         let result = function
             .invoke(answers.request(kind))
             .await

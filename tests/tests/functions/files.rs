@@ -1,12 +1,11 @@
 //! Nothing is written to disk.
 
-use serde_json::{Value, json};
-use tests::api::registration;
+use serde_json::json;
 use tests::database::OwnDatabase;
 use tests::function::{Environment, Function, HttpEvent};
 use tests::leave_out;
 
-use crate::events::register;
+use crate::routes::{ROUTES, Stage};
 
 /// Runs the success path of a function, with a new connection, under a tracer of its system calls, and sees that none
 /// of them could write a file.
@@ -57,68 +56,13 @@ async fn no_function_writes_a_file() {
         return leave_out("that no function writes a file", "there is no strace");
     }
     let environment = Environment::default();
-    let (user_id, token) = register(&environment).await;
-    let user: &[&str] = &[&user_id];
-    let new_user = registration();
-    let post = |route: &str, body: &Value| HttpEvent::new("POST", route, &[]).json(body);
-    writes_no_file(
-        "register",
-        &environment,
-        Some(&post("/api/auth/register", &new_user)),
-    )
-    .await;
-    writes_no_file(
-        "login",
-        &environment,
-        Some(&post("/api/auth/login", &new_user)),
-    )
-    .await;
-    writes_no_file(
-        "me",
-        &environment,
-        Some(&HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token)),
-    )
-    .await;
-    let create = HttpEvent::new("POST", "/api/{user_id}/tasks", user)
-        .bearer(&token)
-        .json(&json!({"title": "a"}));
-    writes_no_file("create-task", &environment, Some(&create)).await;
-    let list = HttpEvent::new("GET", "/api/{user_id}/tasks", user).bearer(&token);
-    writes_no_file("list-tasks", &environment, Some(&list)).await;
-
-    let function = Function::start("list-tasks", &environment).await;
-    let id = function.http(&list).await.body[0]["id"].to_string();
-    let task = |method: &str, suffix: &str| {
-        HttpEvent::new(
-            method,
-            &format!("/api/{{user_id}}/tasks/{{id}}{suffix}"),
-            &[&user_id, &id],
-        )
-        .bearer(&token)
-    };
-    writes_no_file("get-task", &environment, Some(&task("GET", ""))).await;
-    writes_no_file(
-        "update-task",
-        &environment,
-        Some(&task("PUT", "").json(&json!({"title": "b"}))),
-    )
-    .await;
-    writes_no_file(
-        "complete-task",
-        &environment,
-        Some(&task("PATCH", "/complete")),
-    )
-    .await;
-    writes_no_file("delete-task", &environment, Some(&task("DELETE", ""))).await;
+    let stage = Stage::new().await;
+    for route in ROUTES {
+        let scene = stage.scene(route).await;
+        writes_no_file(route.function, &environment, Some(&scene.request())).await;
+    }
     writes_no_file("health", &environment, Some(&HttpEvent::deep_health())).await;
     writes_no_file("docs", &environment, Some(&HttpEvent::new("GET", "/", &[]))).await;
-    writes_no_file(
-        "logout",
-        &environment,
-        Some(&HttpEvent::new("POST", "/api/auth/logout", &[]).bearer(&token)),
-    )
-    .await;
-
     let own = OwnDatabase::empty().await;
     writes_no_file("migrate", &own.environment, None).await;
     own.drop().await;

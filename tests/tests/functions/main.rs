@@ -1,5 +1,6 @@
 //! Single functions: the real binaries under a Lambda runtime, and outside of one.
 
+mod access;
 mod adoption;
 mod connections;
 mod deployments;
@@ -12,4 +13,5 @@ mod purge;
 mod routes;
 mod soak;
 mod start;
+mod throttle;
 mod verification;

@@ -14,7 +14,10 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
          FROM generate_series(1, 12000) AS n;
          INSERT INTO session (user_id, token_jti, token, expires_at, revoked)
          SELECT {user_id}, 'live-' || n, n, now() AT TIME ZONE 'utc' + interval '1 h', n % 2 = 0
-         FROM generate_series(1, 3000) AS n;"
+         FROM generate_series(1, 3000) AS n;
+         INSERT INTO attempt (key, remaining, window_ends_at, expires_at)
+         SELECT int4send(n), 0, now(), now() + CASE WHEN n > 7000 THEN interval '1 h' ELSE interval '0' END
+         FROM generate_series(1, 7003) AS n;"
     );
     own.owner.run(&fill).await;
 
@@ -28,14 +31,20 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
         .invoke(json!({"source": "aws.events"}))
         .await
         .expect("a success");
-    assert_eq!(purged, json!({"deleted": 12_000, "finished": true}));
+    assert_eq!(
+        purged,
+        json!({"deleted": 12_000, "finished": true, "attempts": 7_000})
+    );
     let left = "SELECT count(*) AS sessions, count(*) FILTER (WHERE token_jti LIKE 'old-%') AS old FROM session";
     assert_eq!(
         own.owner.row(left, &[]).await,
         json!({"sessions": 3_001, "old": 0})
     );
     let again = function.invoke(json!({})).await.expect("a success");
-    assert_eq!(again, json!({"deleted": 0, "finished": true}));
+    assert_eq!(
+        again,
+        json!({"deleted": 0, "finished": true, "attempts": 0})
+    );
     let log = function.stop().await;
     assert!(
         log.contains("\"deleted\":12000") && log.contains("\"deleted\":0"),
@@ -56,6 +65,9 @@ async fn a_purge_that_fails_says_so_and_a_later_one_works() {
     let ended = tests::function::run("migrate", &[], &own.environment).await;
     assert_eq!(ended.status, Some(0), "{}", ended.output);
     let purged = function.invoke(json!({})).await.expect("a success");
-    assert_eq!(purged, json!({"deleted": 0, "finished": true}));
+    assert_eq!(
+        purged,
+        json!({"deleted": 0, "finished": true, "attempts": 0})
+    );
     own.drop().await;
 }

@@ -16,7 +16,7 @@ pub(crate) struct Route {
     status: u64,
     /// How many statements it takes.
     pub(crate) statements: u64,
-    /// Whether to send its statement twice would do something else than to send it once.
+    /// Whether to send its last statement twice would do something else than to send it once.
     pub(crate) counts: bool,
 }
 
@@ -24,10 +24,15 @@ pub(crate) const TASKS: &str = "/api/{user_id}/tasks";
 pub(crate) const TASK: &str = "/api/{user_id}/tasks/{id}";
 
 #[rustfmt::skip]
-pub(crate) const ROUTES: [Route; 10] = [
+pub(crate) const ROUTES: [Route; 12] = [
     Route { function: "register", method: "POST", path: "/api/auth/register", status: 201, statements: 2, counts: false },
     Route { function: "login", method: "POST", path: "/api/auth/login", status: 200, statements: 2, counts: false },
     Route { function: "logout", method: "POST", path: "/api/auth/logout", status: 200, statements: 1, counts: false },
+    Route {
+        function: "change-password", method: "POST", path: "/api/auth/password",
+        status: 200, statements: 3, counts: false,
+    },
+    Route { function: "delete-account", method: "DELETE", path: "/api/auth/me", status: 200, statements: 2, counts: true },
     Route { function: "me", method: "GET", path: "/api/auth/me", status: 200, statements: 1, counts: false },
     Route { function: "list-tasks", method: "GET", path: TASKS, status: 200, statements: 1, counts: false },
     Route { function: "create-task", method: "POST", path: TASKS, status: 201, statements: 1, counts: true },
@@ -39,6 +44,18 @@ pub(crate) const ROUTES: [Route; 10] = [
         status: 200, statements: 1, counts: true,
     },
 ];
+
+impl Route {
+    /// Whether the path names a user.
+    pub(crate) fn has_path_id(&self) -> bool {
+        self.path.contains("{user_id}")
+    }
+
+    /// Whether the path names a task.
+    pub(crate) fn has_task_id(&self) -> bool {
+        self.path.contains("{id}")
+    }
+}
 
 /// The route of a function.
 pub(crate) fn route(function: &str) -> Route {
@@ -54,12 +71,13 @@ pub(crate) struct Stage {
 }
 
 /// A user with one task, and what a route is asked to do with them.
+#[derive(Clone)]
 pub(crate) struct Scene {
     pub(crate) route: Route,
-    user_id: String,
-    token: String,
-    email: String,
-    task_id: String,
+    pub(crate) user_id: String,
+    pub(crate) token: String,
+    pub(crate) email: String,
+    pub(crate) task_id: String,
     newcomer: Value,
 }
 
@@ -109,22 +127,39 @@ impl Stage {
 }
 
 impl Scene {
+    /// The same for another task.
+    pub(crate) fn about(&self, task_id: &str) -> Self {
+        let task_id = task_id.to_owned();
+        Self {
+            task_id,
+            ..self.clone()
+        }
+    }
+
     /// The request, which succeeds if it is made once.
     pub(crate) fn request(&self) -> HttpEvent {
-        let values: &[&str] = match self.route.path.matches('{').count() {
-            0 => &[],
-            1 => &[&self.user_id],
-            _ => &[&self.user_id, &self.task_id],
+        let values: &[&str] = match (self.route.has_path_id(), self.route.has_task_id()) {
+            (true, true) => &[&self.user_id, &self.task_id],
+            (true, false) => &[&self.user_id],
+            _ => &[],
         };
         let request =
             HttpEvent::new(self.route.method, self.route.path, values).bearer(&self.token);
         match self.route.function {
             "register" => request.json(&self.newcomer),
             "login" => request.json(&json!({"email": self.email, "password": PASSWORD})),
+            "change-password" => request
+                .json(&json!({"current_password": PASSWORD, "new_password": "another password"})),
+            "delete-account" => request.json(&json!({"password": PASSWORD})),
             "create-task" => request.json(&json!({"title": "new"})),
             "update-task" => request.json(&json!({"title": "changed"})),
             _ => request,
         }
+    }
+
+    /// The user's id.
+    pub(crate) fn id(&self) -> i32 {
+        self.user_id.parse().expect("an id")
     }
 
     /// Whether the request was answered as it should be.
@@ -134,7 +169,6 @@ impl Scene {
 
     /// What the database holds of the user and the newcomer, but for what differs between two users.
     pub(crate) async fn books(&self, database: &Database) -> Value {
-        let id: i32 = self.user_id.parse().expect("an id");
         let newcomer = self.newcomer["username"].as_str();
         database
             .row(
@@ -144,7 +178,7 @@ impl Scene {
                         (SELECT count(*) FROM \"user\" WHERE username = $2) AS newcomers,
                         (SELECT count(*) FROM session JOIN \"user\" ON \"user\".id = user_id
                          WHERE username = $2) AS newcomer_sessions",
-                &[&id, &newcomer],
+                &[&self.id(), &newcomer],
             )
             .await
     }

@@ -6,10 +6,12 @@ use tests::function::{Environment, Function, HttpEvent, run};
 use tokio::time::timeout;
 
 /// Every function that serves a route.
-const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 14] = [
     "register",
     "login",
     "logout",
+    "change-password",
+    "delete-account",
     "me",
     "list-tasks",
     "create-task",

@@ -34,9 +34,11 @@ const LACKING: &str = "
     WITH role AS (
         SELECT $1::text AS name
     ), relation AS (
-        SELECT to_regclass(quote_ident(name)) AS oid,
-               pg_get_serial_sequence(quote_ident(name), 'id')::regclass AS sequence
+        SELECT attrelid AS oid,
+               max(pg_get_serial_sequence(quote_ident(name), attname))::regclass AS sequence
         FROM unnest($2::text[]) AS name
+        JOIN pg_attribute ON attrelid = to_regclass(quote_ident(name)) AND attnum > 0 AND NOT attisdropped
+        GROUP BY attrelid
     )
     SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name)
     FROM role
@@ -46,14 +48,14 @@ const LACKING: &str = "
     FROM role
     WHERE NOT has_schema_privilege(name, current_schema(), 'USAGE')
     UNION ALL
-    SELECT format('GRANT %s ON TABLE %s TO %I', string_agg(privilege, ', '), oid, name)
+    SELECT format('GRANT %s ON TABLE %s TO %I', string_agg(privilege, ', '), oid::regclass, name)
     FROM role, relation, unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS privilege
     WHERE NOT has_table_privilege(name, oid, privilege)
     GROUP BY oid, name
     UNION ALL
     SELECT format('GRANT USAGE ON SEQUENCE %s TO %I', sequence, name)
     FROM role, relation
-    WHERE NOT has_sequence_privilege(name, sequence, 'USAGE')
+    WHERE sequence IS NOT NULL AND NOT has_sequence_privilege(name, sequence, 'USAGE')
     UNION ALL
     SELECT format('GRANT SELECT ON TABLE refinery_schema_history TO %I', name)
     FROM role

@@ -29,7 +29,7 @@ const TYPES_AND_FUNCTIONS: [(&str, &str); 4] = [
 ];
 
 /// The tables: of each, what it is made of, and how the database describes that.
-pub(super) const TABLES: [(&str, &[(&str, &str)]); 3] = [
+pub(super) const TABLES: [(&str, &[(&str, &str)]); 4] = [
     (
         "user",
         &[
@@ -108,6 +108,18 @@ pub(super) const TABLES: [(&str, &[(&str, &str)]); 3] = [
             ("foreign key (user_id)", OF_A_USER),
             ("index idx_session_token_jti", "btree (token_jti)"),
             ("index idx_session_user_id", "btree (user_id)"),
+        ],
+    ),
+    (
+        "attempt",
+        &[
+            ("column key", "bytea NOT NULL"),
+            ("column remaining", "integer NOT NULL"),
+            ("column window_ends_at", "timestamp with time zone NOT NULL"),
+            ("column strikes", "integer NOT NULL DEFAULT 0"),
+            ("column known_until", "timestamp with time zone"),
+            ("column expires_at", "timestamp with time zone NOT NULL"),
+            ("primary key", "(key)"),
         ],
     ),
 ];

@@ -1,0 +1,286 @@
+//! Who may do what: every route that asks who is calling, and every kind of caller.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tests::database;
+use tests::function::{Environment, Function, HttpEvent};
+use tests::unique;
+
+use crate::routes::{ROUTES, Route, Stage};
+
+/// An answer: its status and its `detail`.
+type Refusal = (u64, &'static str);
+
+const NOT_AUTHENTICATED: Refusal = (401, "Not authenticated");
+const OTHER_SCHEME: Refusal = (401, "Invalid authentication credentials");
+const INVALID: Refusal = (401, "Could not validate credentials");
+const NOT_YOURS: Refusal = (403, "Not authorized to access this user's tasks");
+const NOT_YOURS_TO_CREATE: Refusal = (403, "Not authorized to create tasks for this user");
+const NOT_FOUND: Refusal = (404, "Task not found");
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("a time after 1970").as_secs()
+}
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("three parts");
+    let payload = URL_SAFE_NO_PAD.decode(payload).expect("base64");
+    serde_json::from_slice(&payload).expect("claims")
+}
+
+fn sign(header: &Header, claims: &Value, key: &str) -> String {
+    let key = EncodingKey::from_secret(key.as_bytes());
+    jsonwebtoken::encode(header, claims, &key).expect("a token")
+}
+
+/// What callers put into the header `Authorization` who are not the one whose token this is, and what they get.
+fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refusal)> {
+    let good = claims(token);
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        sign(&Header::default(), &claims, key)
+    };
+    let without = |name: &str| {
+        let mut claims = good.clone();
+        claims.as_object_mut().expect("an object").remove(name);
+        sign(&Header::default(), &claims, key)
+    };
+    let parts: Vec<_> = token.split('.').collect();
+    let other_key = "of whom no one has heard, though it is long enough";
+    let pointing = Header {
+        kid: Some("../../dev/null".to_owned()),
+        jku: Some("https://example.com/keys".to_owned()),
+        ..Header::default()
+    };
+    let mut altered = good.clone();
+    altered["sub"] = json!("1");
+    let tokens = [
+        ("no JWT", "a".to_owned()),
+        ("three parts of nothing", "..".to_owned()),
+        ("parts that are no base64", "!.!.!".to_owned()),
+        ("a token with a space before it", format!(" {token}")),
+        ("a token with a space after it", format!("{token} ")),
+        ("two tokens", format!("{token},{token}")),
+        ("no signature", format!("{}.{}.", parts[0], parts[1])),
+        (
+            "claims that were not signed",
+            format!("{}.{}.{}", parts[0], part(&altered), parts[2]),
+        ),
+        ("a signature cut short", token[..token.len() - 2].to_owned()),
+        (
+            "no algorithm",
+            format!(
+                "{}.{}.",
+                part(&json!({"alg": "none", "typ": "JWT"})),
+                parts[1]
+            ),
+        ),
+        (
+            "no algorithm, signed",
+            format!(
+                "{}.{}.{}",
+                part(&json!({"alg": "none"})),
+                parts[1],
+                parts[2]
+            ),
+        ),
+        (
+            "the name of an asymmetric algorithm",
+            format!(
+                "{}.{}.{}",
+                part(&json!({"alg": "RS256"})),
+                parts[1],
+                parts[2]
+            ),
+        ),
+        ("HS384", sign(&Header::new(Algorithm::HS384), &good, key)),
+        ("HS512", sign(&Header::new(Algorithm::HS512), &good, key)),
+        ("another key", sign(&Header::default(), &good, other_key)),
+        ("an empty key", sign(&Header::default(), &good, "")),
+        (
+            "another key, and where to find it",
+            sign(&pointing, &good, other_key),
+        ),
+        ("expired", with("exp", json!(now() - 1))),
+        ("never expires", without("exp")),
+        ("expires some time", with("exp", json!("soon"))),
+        ("not yet valid", with("nbf", json!(now() + 600))),
+        ("issued in the future", with("iat", json!(now() + 600))),
+        ("no session", without("jti")),
+        ("an unknown session", with("jti", json!(unique()))),
+        ("no user", without("sub")),
+        ("another user", with("sub", json!(i32::MAX.to_string()))),
+        ("no number for a user", with("sub", json!("1 OR 1=1"))),
+        ("a number that is no text", with("sub", json!(1))),
+        ("for someone else", with("aud", json!("someone"))),
+    ];
+    let headers = [
+        ("nothing", None, NOT_AUTHENTICATED),
+        ("an empty header", Some(String::new()), NOT_AUTHENTICATED),
+        (
+            "the scheme alone",
+            Some("Bearer".to_owned()),
+            NOT_AUTHENTICATED,
+        ),
+        ("the token alone", Some(token.to_owned()), NOT_AUTHENTICATED),
+        (
+            "another scheme",
+            Some(format!("Basic {token}")),
+            OTHER_SCHEME,
+        ),
+    ];
+    let tokens = tokens.map(|(who, token)| (who, Some(format!("Bearer {token}")), INVALID));
+    headers.into_iter().chain(tokens).collect()
+}
+
+/// Sees that a request is refused.
+async fn refused(function: &Function, case: &str, request: &HttpEvent, refusal: Refusal) {
+    let answer = function.http(request).await;
+    let (status, detail) = refusal;
+    assert_eq!(
+        (answer.status, &answer.body),
+        (status, &json!({"detail": detail})),
+        "{case}"
+    );
+    let challenge = (status == 401).then_some("Bearer");
+    assert_eq!(
+        answer.headers["www-authenticate"].as_str(),
+        challenge,
+        "{case}"
+    );
+}
+
+fn asks_who_is_calling(function: &str) -> bool {
+    !["register", "login"].contains(&function)
+}
+
+#[tokio::test]
+async fn no_route_lets_in_who_is_not_the_one_their_token_says() {
+    let key = std::env::var("SECRET_KEY").expect("a key");
+    let database = database::connect("who may do what")
+        .await
+        .expect("a DATABASE_URL");
+    let stage = Stage::new().await;
+    let routes = ROUTES
+        .into_iter()
+        .filter(|route| asks_who_is_calling(route.function));
+    join_all(routes.map(async |route| {
+        let function = Function::start(route.function, &Environment::default()).await;
+        let scene = stage.scene(route).await;
+        let before = scene.books(&database).await;
+        for (who, header, refusal) in impostors(&scene.token, &key) {
+            let request = match header {
+                Some(header) => scene.request().header("authorization", &header),
+                None => scene.request().anonymous(),
+            };
+            refused(
+                &function,
+                &format!("{}: {who}", route.function),
+                &request,
+                refusal,
+            )
+            .await;
+        }
+        assert_eq!(scene.books(&database).await, before, "{}", route.function);
+        // And the one whose token it is.
+        let answer = function.http(&scene.request()).await;
+        assert!(scene.is_answered_by(&answer), "{route:?}: {answer:?}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn no_route_lets_in_whose_session_is_over_or_whose_account_is_gone() {
+    let database = database::connect("dead sessions")
+        .await
+        .expect("a DATABASE_URL");
+    let stage = Stage::new().await;
+    let routes = ROUTES
+        .into_iter()
+        .filter(|route| asks_who_is_calling(route.function));
+    join_all(routes.map(async |route| {
+        let function = Function::start(route.function, &Environment::default()).await;
+        for (end, statement) in [
+            (
+                "revoked",
+                "UPDATE session SET revoked = true WHERE user_id = $1",
+            ),
+            (
+                "expired",
+                "UPDATE session SET expires_at = now() AT TIME ZONE 'utc' WHERE user_id = $1",
+            ),
+            ("deleted", "DELETE FROM session WHERE user_id = $1"),
+            ("without its user", "DELETE FROM \"user\" WHERE id = $1"),
+        ] {
+            let scene = stage.scene(route).await;
+            database.execute(statement, &[&scene.id()]).await;
+            let before = scene.books(&database).await;
+            let case = format!("{}: {end}", route.function);
+            // Logging out a second time is no error.
+            if (route.function, end) == ("logout", "revoked") {
+                assert_eq!(function.http(&scene.request()).await.status, 200);
+            } else {
+                refused(&function, &case, &scene.request(), INVALID).await;
+            }
+            assert_eq!(scene.books(&database).await, before, "{case}");
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn no_one_reaches_the_tasks_of_another() {
+    let database = database::connect("tasks of others")
+        .await
+        .expect("a DATABASE_URL");
+    let stage = Stage::new().await;
+    let routes = ROUTES.into_iter().filter(Route::has_path_id);
+    join_all(routes.map(async |route| {
+        let function = Function::start(route.function, &Environment::default()).await;
+        let (victim, thief) = (stage.scene(route).await, stage.scene(route).await);
+        let books = async || [victim.books(&database).await, thief.books(&database).await];
+        let before = books().await;
+        let refusal = match route.function {
+            "create-task" => NOT_YOURS_TO_CREATE,
+            _ => NOT_YOURS,
+        };
+        let name = route.function;
+        // Their own token, and another's path.
+        let request = victim.request().bearer(&thief.token);
+        refused(&function, name, &request, refusal).await;
+        // Their own token and path, and another's task.
+        if route.has_task_id() {
+            for task_id in [victim.task_id.as_str(), "999999999999999999999", "-1"] {
+                let request = thief.about(task_id).request();
+                refused(&function, name, &request, NOT_FOUND).await;
+            }
+        }
+        // Their own path, and another's id in the body and the query.
+        if name == "create-task" {
+            let body = json!({"title": "new", "user_id": victim.id(), "id": victim.task_id});
+            let query = format!("user_id={}", victim.id());
+            let answer = function
+                .http(&thief.request().json(&body).query(&query))
+                .await;
+            assert_eq!(
+                (answer.status, &answer.body["user_id"]),
+                (201, &json!(thief.id()))
+            );
+            assert_eq!(victim.books(&database).await, before[0]);
+        } else {
+            assert_eq!(books().await, before, "{name}");
+        }
+    }))
+    .await;
+}
