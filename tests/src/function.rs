@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -320,7 +321,8 @@ impl Function {
     /// Lets the process see that there are no more events, which ends it, and gives all that it printed. Unlike
     /// [`Function::stop`], this leaves a tracer around it the time to finish.
     pub async fn end(mut self) -> String {
-        self.server.abort();
+        // It may have asked for the next one already, or be about to.
+        self.events = mpsc::channel(1).0;
         self.output().await
     }
 
@@ -369,12 +371,11 @@ impl HttpAnswer {
     }
 }
 
-async fn next(State(runtime): State<Arc<Runtime>>) -> ([(HeaderName, String); 3], String) {
+async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
     // A test that does not wait for it does not listen.
     let _ = runtime.asked.send(());
     let Some((id, event)) = runtime.events.lock().await.recv().await else {
-        // The test is over.
-        return std::future::pending().await;
+        return break_off();
     };
     let deadline = std::time::SystemTime::now() + PATIENCE;
     let deadline = deadline
@@ -395,6 +396,13 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> ([(HeaderName, String); 3]
         headers.map(|(name, value)| (HeaderName::from_static(name), value)),
         event.to_string(),
     )
+        .into_response()
+}
+
+/// An answer that breaks off, which ends the function: there are no more events.
+fn break_off() -> Response {
+    let end = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("the end"))]);
+    Response::new(Body::from_stream(end))
 }
 
 async fn response(runtime: State<Arc<Runtime>>, id: Path<String>, body: Bytes) -> StatusCode {
