@@ -2,7 +2,7 @@
 
 use email_address::{EmailAddress, Options};
 use jiff::civil::DateTime;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
@@ -158,7 +158,7 @@ pub struct Account {
     pub username: String,
     /// Their email address, as the account spells it.
     pub email: String,
-    hashed_password: String,
+    hashed_password: SecretString,
 }
 
 impl Account {
@@ -167,7 +167,7 @@ impl Account {
             id: row.get(0),
             username: row.get(1),
             email: row.get(2),
-            hashed_password: row.get(3),
+            hashed_password: row.get::<_, String>(3).into(),
         }
     }
 }
@@ -357,8 +357,8 @@ pub async fn change_password(
         pair,
         account,
         all,
-        (&verified.hash, Type::TEXT),
-        (&new, Type::TEXT),
+        (&verified.hash.expose_secret(), Type::TEXT),
+        (&new.expose_secret(), Type::TEXT),
     ];
     done(
         database
@@ -413,7 +413,7 @@ pub async fn delete(
     let parameters: &database::Parameters<'_> = &[
         (&caller.session, Type::TEXT),
         (&caller.user_id, Type::INT4),
-        (&verified.hash, Type::TEXT),
+        (&verified.hash.expose_secret(), Type::TEXT),
     ];
     done(database.row(&DELETE, parameters, |row| row.get(0)).await?)
 }
@@ -508,14 +508,14 @@ pub async fn register(
     database: &Database,
     id: i32,
     user: &NewUser,
-    hashed_password: &str,
+    hashed_password: &SecretString,
     token: &IssuedToken,
 ) -> Result<User, Error> {
     let parameters: &database::Parameters<'_> = &[
         (&id, Type::INT4),
         (&user.username, Type::TEXT),
         (&user.email, Type::TEXT),
-        (&hashed_password, Type::TEXT),
+        (&hashed_password.expose_secret(), Type::TEXT),
         (&token.jti, Type::TEXT),
         (&token.fingerprint, Type::TEXT),
         (&token.expires_at, Type::INT8),

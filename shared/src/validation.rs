@@ -6,6 +6,7 @@
 //! a placeholder handed out, so that all of them are found; [`Fields::finish`] then refuses the lot.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -22,7 +23,7 @@ use body::Members;
 pub use rules::{Broken, any_text, lax_bool, nullable, text};
 
 /// One broken rule, as the client is told of it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct Violation {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -31,6 +32,17 @@ pub struct Violation {
     input: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ctx: Option<Context>,
+}
+
+impl fmt::Debug for Violation {
+    /// Without the input, which may be a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Violation")
+            .field("kind", &self.kind)
+            .field("loc", &self.loc)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Serialize)]

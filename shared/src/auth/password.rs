@@ -24,9 +24,9 @@ const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbC4uL
 #[derive(Debug)]
 pub struct Verified {
     /// The stored hash that it fits. If another stands there by now, the password was changed, and stays so.
-    pub hash: String,
+    pub hash: SecretString,
     /// A new hash, where the stored one was made by older rules.
-    pub replacement: Option<String>,
+    pub replacement: Option<SecretString>,
 }
 
 /// Hashes a password for storage, as a PHC string.
@@ -35,7 +35,7 @@ pub struct Verified {
 ///
 /// # Errors
 /// [`Error::Internal`] where the system has no randomness.
-pub async fn hash(password: SecretString) -> Result<String, Error> {
+pub async fn hash(password: SecretString) -> Result<SecretString, Error> {
     beside_the_reactor(move || hash_now(&password)).await
 }
 
@@ -46,7 +46,7 @@ pub async fn hash(password: SecretString) -> Result<String, Error> {
 /// [`Error::Internal`] where the stored hash cannot be read.
 pub async fn verify(
     password: SecretString,
-    stored: Option<String>,
+    stored: Option<SecretString>,
 ) -> Result<Option<Verified>, Error> {
     beside_the_reactor(move || verify_now(&password, stored)).await
 }
@@ -89,7 +89,7 @@ fn derive(password: &SecretString, salt: &[u8]) -> argon2::Result<[u8; OUTPUT_BY
     Ok(output)
 }
 
-fn hash_now(password: &SecretString) -> Result<String, Error> {
+fn hash_now(password: &SecretString) -> Result<SecretString, Error> {
     let salt: [u8; RECOMMENDED_SALT_LEN] = super::random()?;
     let output = derive(password, &salt).map_err(|error| failed(&error))?;
     let hash = PasswordHash {
@@ -102,23 +102,27 @@ fn hash_now(password: &SecretString) -> Result<String, Error> {
         salt: Some(Salt::new(&salt).map_err(|error| failed(&error))?),
         hash: Some(Output::new(&output).map_err(|error| failed(&error))?),
     };
-    Ok(hash.to_string())
+    Ok(hash.to_string().into())
 }
 
-fn verify_now(password: &SecretString, stored: Option<String>) -> Result<Option<Verified>, Error> {
+fn verify_now(
+    password: &SecretString,
+    stored: Option<SecretString>,
+) -> Result<Option<Verified>, Error> {
     let Some(hash) = stored else {
         matches_current(password, NOBODYS_HASH)?;
         return Ok(None);
     };
-    let is_current = hash.starts_with(&format!(
+    let phc = hash.expose_secret();
+    let is_current = phc.starts_with(&format!(
         "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"
     ));
     let matches = if is_current {
-        matches_current(password, &hash)?
-    } else if hash.starts_with("$2") {
-        matches_bcrypt(password, &hash)?
+        matches_current(password, phc)?
+    } else if phc.starts_with("$2") {
+        matches_bcrypt(password, phc)?
     } else {
-        matches_other_cost(password, &hash)?
+        matches_other_cost(password, phc)?
     };
     if !matches {
         return Ok(None);
@@ -173,7 +177,7 @@ mod tests {
     use super::*;
 
     fn verified(password: &str, stored: &str) -> Option<Verified> {
-        verify_now(&SecretString::from(password), Some(stored.to_owned())).expect("a readable hash")
+        verify_now(&SecretString::from(password), Some(stored.into())).expect("a readable hash")
     }
 
     fn is_right(password: &str, stored: &str) -> bool {
@@ -183,13 +187,18 @@ mod tests {
     /// The hash that takes the place of an outdated one.
     fn replacement(password: &str, stored: &str) -> Option<String> {
         let verified = verified(password, stored)?;
-        assert_eq!(verified.hash, stored);
-        verified.replacement
+        assert_eq!(verified.hash.expose_secret(), stored);
+        verified.replacement.map(|hash| hash.expose_secret().into())
+    }
+
+    fn hash_of(password: &str) -> String {
+        let hash = hash_now(&SecretString::from(password)).expect("a hash");
+        hash.expose_secret().into()
     }
 
     #[test]
     fn a_hash_fits_its_password_alone() {
-        let hash = hash_now(&SecretString::from("correct horse")).expect("a hash");
+        let hash = hash_of("correct horse");
         assert!(
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{hash}"
@@ -231,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_unknown_account_costs_the_same_work() {
-        let stored = hash_now(&SecretString::from("correct horse")).expect("a hash");
+        let stored = hash_of("correct horse");
         let parameters = |hash: &str| {
             let hash = PasswordHash::new(hash).expect("a PHC string");
             let salt = hash.salt.map(|salt| salt.as_ref().len());

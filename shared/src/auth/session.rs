@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio_postgres::types::Type;
 use tracing::info;
@@ -112,13 +113,17 @@ pub async fn open(
     verified: &Verified,
 ) -> Result<bool, Error> {
     let [address, pair, account, all] = stranger.guess();
+    let replacement = verified
+        .replacement
+        .as_ref()
+        .map(SecretString::expose_secret);
     let parameters: &database::Parameters<'_> = &[
         (&user_id, Type::INT4),
         (&token.jti, Type::TEXT),
         (&token.fingerprint, Type::TEXT),
         (&token.expires_at, Type::INT8),
-        (&verified.hash, Type::TEXT),
-        (&verified.replacement, Type::TEXT),
+        (&verified.hash.expose_secret(), Type::TEXT),
+        (&replacement, Type::TEXT),
         address,
         pair,
         account,

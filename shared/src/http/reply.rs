@@ -19,11 +19,14 @@ const ENVELOPE_BYTES: usize = 4 * 1024;
 /// After how many seconds a client may try again what the database could not answer.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A reply with a JSON body.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
     header: Option<(HeaderName, HeaderValue)>,
+    request_id: Option<HeaderValue>,
     body: String,
 }
 
@@ -74,6 +77,7 @@ impl Reply {
         Ok(Self {
             status,
             header: None,
+            request_id: None,
             body,
         })
     }
@@ -88,6 +92,7 @@ impl Reply {
                 return Self {
                     status: StatusCode::UNPROCESSABLE_ENTITY,
                     header: None,
+                    request_id: None,
                     body: body.unwrap_or_default(),
                 };
             }
@@ -147,7 +152,17 @@ impl Reply {
         Self {
             status,
             header,
+            request_id: None,
             body,
+        }
+    }
+
+    /// With the id of the request that it answers: what a user can quote, and an operator look for in the log.
+    #[must_use]
+    pub(super) fn with_request_id(self, id: &str) -> Self {
+        Self {
+            request_id: HeaderValue::from_str(id).ok(),
+            ..self
         }
     }
 
@@ -175,6 +190,9 @@ impl From<Reply> for Response<lambda_http::Body> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some(id) = reply.request_id {
+            headers.insert(X_REQUEST_ID, id);
+        }
         if let Some((name, value)) = reply.header {
             headers.insert(name, value);
         }

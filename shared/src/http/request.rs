@@ -1,5 +1,6 @@
 //! What a handler may want to know of a request.
 
+use std::fmt;
 use std::num::IntErrorKind;
 
 use lambda_http::RequestExt as _;
@@ -14,8 +15,17 @@ use crate::validation::{Body, Violation, both};
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
 /// A request, as API Gateway hands it over.
-#[derive(Debug)]
 pub struct Request(lambda_http::Request);
+
+impl fmt::Debug for Request {
+    /// Without the headers and the body, which may hold a token and a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Request")
+            .field("method", self.0.method())
+            .finish_non_exhaustive()
+    }
+}
 
 impl From<lambda_http::Request> for Request {
     fn from(request: lambda_http::Request) -> Self {
@@ -125,6 +135,12 @@ impl Request {
             }
             _ => "",
         }
+    }
+
+    /// Lambda's id of the request, by which its log lines are found.
+    pub fn id(&self) -> &str {
+        let context = self.0.lambda_context_ref();
+        context.map_or("", |context| &context.request_id)
     }
 
     /// A parameter of the query.

@@ -61,7 +61,9 @@ where
 {
     let answer = move |request: lambda_http::Request| async move {
         let started = Instant::now();
-        let reply = reply_with(handler(request.into(), app)).await;
+        let request = Request::from(request);
+        let id = request.id().to_owned();
+        let reply = reply_with(handler(request, app)).await.with_request_id(&id);
         info!(
             status = reply.status().as_u16(),
             duration_ms = started.elapsed().as_secs_f64() * 1_000.0,

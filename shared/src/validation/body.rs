@@ -12,8 +12,14 @@ use super::{Violation, json_string, syntax};
 use crate::Error;
 
 /// The body of a request: JSON text whose syntax is good, or something else that no type can be read from.
-#[derive(Debug)]
 pub struct Body(Box<RawValue>);
+
+impl fmt::Debug for Body {
+    /// It may hold a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Body").finish_non_exhaustive()
+    }
+}
 
 impl Body {
     /// Takes the bytes of a body that claims to be JSON. No bytes at all count as `null`.
