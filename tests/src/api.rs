@@ -57,6 +57,8 @@ impl Answer {
         assert_eq!(self.headers["content-type"], "application/json");
         assert_eq!(self.headers["cache-control"], "no-store");
         assert_eq!(self.headers["x-content-type-options"], "nosniff");
+        let request_id = self.headers["x-request-id"].to_str().expect("a text");
+        assert!(request_id.len() >= 32, "{request_id}");
         self.json()
     }
 

@@ -11,7 +11,7 @@ use tests::database;
 use tests::function::{Environment, Function, HttpEvent};
 use tests::unique;
 
-use crate::routes::{ROUTES, Route, Stage};
+use crate::routes::{ROUTES, Route, Scene, Stage, route};
 
 /// An answer: its status and its `detail`.
 type Refusal = (u64, &'static str);
@@ -283,4 +283,41 @@ async fn no_one_reaches_the_tasks_of_another() {
         }
     }))
     .await;
+}
+
+#[tokio::test]
+async fn a_rotation_of_the_key_logs_no_one_out() {
+    let (old, new) = (unique().repeat(2), unique().repeat(2));
+    let environment = Environment::default();
+    let signing = |key: &str| environment.clone().with("SECRET_KEY", key);
+    let accepting = |key: &str, previous: &str| signing(key).with("SECRET_KEY_PREVIOUS", previous);
+    let before = Stage::on(&signing(&old)).await.scene(route("me")).await;
+    let after = Stage::on(&accepting(&new, &old))
+        .await
+        .scene(route("me"))
+        .await;
+    for (step, environment, of_old, of_new) in [
+        ("before", signing(&old), 200, 401),
+        ("the new key is known", accepting(&old, &new), 200, 200),
+        ("the new key signs", accepting(&new, &old), 200, 200),
+        ("the old key is forgotten", signing(&new), 401, 200),
+    ] {
+        let me = Function::start("me", &environment).await;
+        let status = async |scene: &Scene| me.http(&scene.request()).await.status;
+        assert_eq!(
+            (status(&before).await, status(&after).await),
+            (of_old, of_new),
+            "{step}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_previous_key_may_be_shorter_than_a_new_one_has_to_be() {
+    let environment = Environment::default();
+    let scene = Stage::on(&environment).await.scene(route("me")).await;
+    let short = "the former service's";
+    let token = sign(&Header::default(), &claims(&scene.token), short);
+    let me = Function::start("me", &environment.with("SECRET_KEY_PREVIOUS", short)).await;
+    assert_eq!(me.http(&scene.request().bearer(&token)).await.status, 200);
 }
