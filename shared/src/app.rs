@@ -6,7 +6,7 @@ use crate::auth::throttle::{Limits, Stranger};
 use crate::auth::{Caller, Claims};
 use crate::database::Database;
 use crate::settings::Settings;
-use crate::{Error, Request};
+use crate::{Error, Request, telemetry};
 
 /// The parts that the handlers work with.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ impl App {
     /// A 401 where there is no token, or it is not one of ours or no longer valid.
     pub fn caller(&self, request: &Request) -> Result<Caller, Error> {
         let Claims { user_id, session } = self.tokens.verify(request.bearer_token()?)?;
+        telemetry::request::called_by(user_id);
         Ok(Caller { user_id, session })
     }
 

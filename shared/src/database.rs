@@ -3,11 +3,12 @@
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::deadlines;
 use crate::error::Cause;
 use crate::settings::DatabaseUrl;
+use crate::telemetry::{self, request::DatabaseTimer};
 
 mod connection;
 mod connector;
@@ -76,9 +77,17 @@ impl Database {
 
     /// Connects ahead of the first statement. Where that fails, the statement tries again, and says why it fails too.
     pub async fn warm_up(&self) {
-        if self.connections.connect_ahead().await {
-            info!("connected");
-        }
+        self.connections.connect_ahead().await;
+    }
+
+    /// Sees that there is a connection, and makes one where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn connect(&self) -> Result<(), Error> {
+        let lease = self.connections.lease(Instant::now() + deadlines::CALL);
+        lease.await?.keep();
+        Ok(())
     }
 
     /// Runs a statement that answers at most one row.
@@ -129,6 +138,7 @@ impl Database {
         max_bytes: usize,
         read: fn(&Row) -> T,
     ) -> Result<Option<Vec<T>>, Error> {
+        let _timer = DatabaseTimer::start();
         let deadline = Instant::now() + deadlines::CALL;
         let mut pauses = retry::pauses();
         let mut was_sent_again = false;
@@ -141,6 +151,7 @@ impl Database {
                 Err(Failure::NoSlot(cause)) => match pauses.next() {
                     Some(pause) if Instant::now() + pause < deadline => {
                         sleep(pause).await;
+                        telemetry::request::retry();
                         continue;
                     }
                     _ => (cause, false),
@@ -152,6 +163,7 @@ impl Database {
                 return Err(Error::Unavailable(cause));
             }
             warn!(%cause, "sending a statement again, on a new connection");
+            telemetry::request::retry();
             was_sent_again = true;
             self.connections.drop_idle();
         }

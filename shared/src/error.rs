@@ -43,6 +43,37 @@ pub enum Error {
     Internal(Cause),
 }
 
+impl Error {
+    /// Its name in the log and in metrics.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::NotAuthenticated => "not_authenticated",
+            Self::UnsupportedScheme => "unsupported_scheme",
+            Self::InvalidToken => "invalid_token",
+            Self::WrongCredentials => "wrong_credentials",
+            Self::WrongPassword => "wrong_password",
+            Self::TooManyAttempts(_) => "too_many_attempts",
+            Self::NotYourTasks | Self::NotYoursToCreate => "not_yours",
+            Self::TaskNotFound => "task_not_found",
+            Self::EmailTaken => "email_taken",
+            Self::UsernameTaken => "username_taken",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TaskListTooLarge => "task_list_too_large",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What it came from, where only the operator can do something about it.
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Unavailable(cause) | Self::Internal(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
 /// What went wrong, for the operator's log and for no one else.
 #[derive(Clone, Debug)]
 pub struct Cause(String);

@@ -28,7 +28,7 @@ pub async fn serve_job<T: Serialize>(
     if let Err(problem) = settings::require_lambda() {
         return telemetry::fail(&[problem]);
     }
-    telemetry::log_database(&url);
+    telemetry::warn_of_parameters(&url);
     // It lives as long as the process.
     let database: &'static Database = Box::leak(Box::new(Database::new(url, 1)));
     serve_events(async |_event, time_left| job(database, time_left).await).await

@@ -1,8 +1,11 @@
-//! The log: one line of JSON for each event, or readable text on a terminal.
+//! The log: one line of JSON for each event, or readable text on a terminal. Each request has one line, each process one
+//! for its first connection, and whatever goes wrong on the way one of its own.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
@@ -11,6 +14,16 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::settings::DatabaseUrl;
+
+mod metrics;
+pub(crate) mod request;
+
+/// Whether someone reads along on a terminal.
+static IS_FOR_PEOPLE: LazyLock<bool> = LazyLock::new(|| std::io::stdout().is_terminal());
+
+fn is_for_people() -> bool {
+    *IS_FOR_PEOPLE
+}
 
 /// Sets up the log of this process. `AWS_LAMBDA_LOG_LEVEL` or `RUST_LOG` names the lowest level of our own lines,
 /// `info` by default; of other crates only warnings are shown, since their lower levels print what they are given.
@@ -26,8 +39,7 @@ pub fn init() {
         .with_target("lambda_runtime::layers", LevelFilter::INFO.min(level));
 
     let lines = tracing_subscriber::fmt::layer();
-    let as_text = std::io::stdout().is_terminal();
-    let lines = if as_text {
+    let lines = if is_for_people() {
         lines.boxed()
     } else {
         lines
@@ -71,20 +83,40 @@ pub(crate) fn runtime_ended(result: Result<(), lambda_runtime::Error>) -> ExitCo
     }
 }
 
-/// Says which database this process works on.
-pub fn log_database(url: &DatabaseUrl) {
+/// Says what is not heeded in `DATABASE_URL`.
+pub(crate) fn warn_of_parameters(url: &DatabaseUrl) {
     if !url.set_aside().is_empty() {
         warn!(
             parameters = url.set_aside().join(" "),
             "parameters of DATABASE_URL without a meaning here"
         );
     }
+}
+
+/// Says which database a process works on that has no pool.
+pub fn log_database(url: &DatabaseUrl) {
+    warn_of_parameters(url);
     info!(
         host = url.host(),
         database = url.database(),
         role = url.role(),
         route = %url.route(),
-        tls = "required, chain and host name verified",
         "starting"
+    );
+}
+
+/// Says what the first connection of this process leads to, how long it took, and what it found.
+pub(crate) fn connected(url: &DatabaseUrl, time: Duration, schema_version: i32) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        function_version = std::env::var("AWS_LAMBDA_FUNCTION_VERSION").ok(),
+        host = url.host(),
+        database = url.database(),
+        role = url.role(),
+        route = %url.route(),
+        tls = "1.2 or later, chain and host name verified",
+        connect_ms = request::milliseconds(time),
+        schema_version,
+        "connected"
     );
 }

@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::Error;
 use crate::auth::password::{self, Verified};
 use crate::auth::session::{self, with_caller};
 use crate::auth::throttle::{Stranger, count_attempt, guess, registration, take_back};
@@ -17,6 +16,7 @@ use crate::database::{self, Database, Statement};
 use crate::error::Cause;
 use crate::timestamp;
 use crate::validation::{Body, Broken, Fields, any_text, text};
+use crate::{Error, telemetry};
 
 /// A user, as they see themselves.
 #[derive(Debug, Serialize)]
@@ -526,7 +526,10 @@ pub async fn register(
             .only_row(&REGISTER, parameters, Registration::from_row)
             .await?
         {
-            Registration::Done(user) => return Ok(user),
+            Registration::Done(user) => {
+                telemetry::request::called_by(user.id);
+                return Ok(user);
+            }
             Registration::EmailTaken => return Err(Error::EmailTaken),
             Registration::UsernameTaken => return Err(Error::UsernameTaken),
             Registration::TakenJustNow => {}

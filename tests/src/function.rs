@@ -27,6 +27,9 @@ use tokio::time::timeout;
 
 use crate::{unique, without_token};
 
+/// X-Ray's trace of every event.
+pub const TRACE_ID: &str = "1-5759e988-bd862e3fe1be46a994272793";
+
 /// How long anything that a function does may take before its test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -390,6 +393,10 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
         (
             "lambda-runtime-invoked-function-arn",
             "arn:aws:lambda:eu-central-1:000000000000:function:test".to_owned(),
+        ),
+        (
+            "lambda-runtime-trace-id",
+            format!("Root={TRACE_ID};Parent=53995c3f42cd8ad8;Sampled=1"),
         ),
     ];
     (

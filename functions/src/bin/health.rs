@@ -1,7 +1,9 @@
 //! `GET /health`: says that the function runs, without touching the database and so without waking it.
-//! `GET /health?deep=1`: says whether the database answers and its schema is one that this build can work with.
+//! `GET /health?deep=1`: says whether the database answers and its schema is one that this build can work with, and how
+//! long that took. It wakes a suspended compute, and takes a connection and one round trip.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use serde::Serialize;
 use shared::database::schema;
@@ -10,19 +12,38 @@ use shared::{App, Error, Reply, Request};
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    schema_version: Option<i32>,
+    #[serde(flatten)]
+    database: Option<DatabaseHealth>,
+}
+
+#[derive(Serialize)]
+struct DatabaseHealth {
+    schema_version: i32,
+    /// Getting a connection: next to nothing, where the instance has one.
+    connect_ms: u128,
+    /// One statement and its answer.
+    statement_ms: u128,
 }
 
 async fn health(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let schema_version = if request.query("deep") == Some("1") {
-        Some(schema::check(&app.database).await?)
+    let database = if request.query("deep") == Some("1") {
+        Some(look_at_database(app).await?)
     } else {
         None
     };
-    Reply::ok(&Health {
-        status: "ok",
+    let status = "ok";
+    Reply::ok(&Health { status, database })
+}
+
+async fn look_at_database(app: &'static App) -> Result<DatabaseHealth, Error> {
+    let started = Instant::now();
+    app.database.connect().await?;
+    let connected = Instant::now();
+    let schema_version = schema::check(&app.database).await?;
+    Ok(DatabaseHealth {
         schema_version,
+        connect_ms: (connected - started).as_millis(),
+        statement_ms: connected.elapsed().as_millis(),
     })
 }
 

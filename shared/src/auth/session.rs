@@ -10,8 +10,8 @@ use tracing::info;
 use super::password::Verified;
 use super::throttle::{Stranger, guess, take_back};
 use super::{Caller, IssuedToken};
-use crate::Error;
 use crate::database::{self, Database, Statement};
+use crate::{Error, telemetry};
 
 /// Begins a statement with the common table `caller`: the user's id where the session of `$1` (its `jti`) and `$2`
 /// (its user) lives, and no row where it does not.
@@ -130,6 +130,7 @@ pub async fn open(
         all,
     ];
     let session = database.row(&OPEN, parameters, |_| ()).await?;
+    telemetry::request::called_by(user_id);
     Ok(session.is_some())
 }
 

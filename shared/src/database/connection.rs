@@ -34,8 +34,8 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
@@ -52,11 +52,12 @@ use super::{Effect, Parameters, Statement, connector, retry, schema};
 use crate::deadlines;
 use crate::error::Cause;
 use crate::settings::DatabaseUrl;
+use crate::telemetry;
 
 /// The connections of a process, of which none is made before it is needed.
 #[derive(Debug)]
 pub(super) struct Connections {
-    url: DatabaseUrl,
+    url: Arc<DatabaseUrl>,
     max: usize,
     pool: OnceCell<Pool<Manager>>,
 }
@@ -65,29 +66,24 @@ impl Connections {
     /// At most `max` at once.
     pub(super) fn new(url: DatabaseUrl, max: usize) -> Self {
         Self {
-            url,
+            url: Arc::new(url),
             max,
             pool: OnceCell::new(),
         }
     }
 
-    /// Makes a connection ahead of the first lease, which is given it, or else the refusal; and says whether there is
-    /// one.
-    pub(super) async fn connect_ahead(&self) -> bool {
+    /// Makes a connection ahead of the first lease, which is given it, or else the refusal.
+    pub(super) async fn connect_ahead(&self) {
         // What is wrong with the pool, the lease finds out too.
         let Ok(pool) = self.pool().await else {
-            return false;
+            return;
         };
         match pool.get().await {
-            Ok(object) => {
-                Lease(Some(object)).keep();
-                true
-            }
+            Ok(object) => Lease(Some(object)).keep(),
             Err(PoolError::Backend(refusal @ ConnectError::Permanent(_))) => {
                 *lock(&pool.manager().refusal) = Some((Instant::now(), refusal));
-                false
             }
-            Err(_) => false,
+            Err(_) => {}
         }
     }
 
@@ -126,6 +122,7 @@ impl Connections {
                 },
             ),
             tls,
+            url: self.url.clone(),
             schema: OnceCell::new(),
             last_failure: Mutex::default(),
             refusal: Mutex::default(),
@@ -153,6 +150,7 @@ struct Connection {
 struct Manager {
     postgres: deadpool_postgres::Manager,
     tls: MakeTlsConnector,
+    url: Arc<DatabaseUrl>,
     /// Filled once the schema has been seen to be one that this build can work with.
     schema: OnceCell<()>,
     last_failure: Failed,
@@ -212,12 +210,16 @@ impl Manager {
     /// One attempt. The first connection of a process also sees that the schema is not behind this build; where it is,
     /// later ones look again.
     async fn open(&self) -> Result<Connection, ConnectError> {
+        let started = Instant::now();
         let client = managed::Manager::create(&self.postgres)
             .await
             .map_err(|error| ConnectError::of(&error))?;
-        self.schema
-            .get_or_try_init(|| schema::check_on(&client))
-            .await?;
+        let first = async || {
+            let schema_version = schema::check_on(&client).await?;
+            telemetry::connected(&self.url, started.elapsed(), schema_version);
+            Ok(())
+        };
+        self.schema.get_or_try_init(first).await?;
         Ok(Connection {
             client,
             heard: SystemTime::now(),
@@ -279,6 +281,7 @@ impl Lease {
         if client.is_closed() {
             return Err(Failure::NotRun(Cause::new("the connection was closed")));
         }
+        telemetry::request::round_trip(self.age());
         let parameters = parameters
             .iter()
             .map(|(value, kind)| (*value, kind.clone()));
@@ -329,6 +332,10 @@ impl Lease {
         &self.connection().client
     }
 
+    fn age(&self) -> Duration {
+        Object::metrics(self.connection()).age()
+    }
+
     fn is_doubtful(&self) -> bool {
         // A clock that was set back tells nothing either.
         !self
@@ -340,6 +347,7 @@ impl Lease {
 
     /// Has it answer to nothing at all, also through a pooler, which asks a session of the server for it.
     async fn prove(&self) -> Result<(), Failure> {
+        telemetry::request::round_trip(self.age());
         match timeout(deadlines::PROOF, self.client().simple_query("")).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Failure::of_unsent(&error)),

@@ -179,21 +179,21 @@ fn is_undefined_table(error: &tokio_postgres::Error) -> bool {
 /// [`Error::Unavailable`] otherwise.
 pub async fn check(database: &Database) -> Result<i32, Error> {
     let version = database.only_row(&NEWEST, &[], newest).await?;
-    require(version).map_err(Error::Unavailable)?;
-    Ok(version)
+    require(version).map_err(Error::Unavailable)
 }
 
-/// Sees that a new connection leads to a schema that is at least the one this build needs, in one round trip.
-pub(super) async fn check_on(client: &Client) -> Result<(), ConnectError> {
+/// Sees that a new connection leads to a schema that is at least the one this build needs, in one round trip; answers
+/// its version.
+pub(super) async fn check_on(client: &Client) -> Result<i32, ConnectError> {
     let version = version(client)
         .await
         .map_err(|error| ConnectError::of(&error))?;
     require(version).map_err(ConnectError::Permanent)
 }
 
-fn require(version: i32) -> Result<(), Cause> {
+fn require(version: i32) -> Result<i32, Cause> {
     if version >= VERSION {
-        return Ok(());
+        return Ok(version);
     }
     Err(Cause::new(format!(
         "the schema is at version {version}, and this build needs version {VERSION} or later: run the migrations"

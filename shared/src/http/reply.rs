@@ -159,7 +159,7 @@ impl Reply {
 
     /// With the id of the request that it answers: what a user can quote, and an operator look for in the log.
     #[must_use]
-    pub(super) fn with_request_id(self, id: &str) -> Self {
+    pub(crate) fn with_request_id(self, id: &str) -> Self {
         Self {
             request_id: HeaderValue::from_str(id).ok(),
             ..self

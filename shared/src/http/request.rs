@@ -143,10 +143,49 @@ impl Request {
         context.map_or("", |context| &context.request_id)
     }
 
+    /// The method and the path, with the names of the parameters in place of their values.
+    pub(crate) fn route(&self) -> String {
+        if let Some(RequestContext::ApiGatewayV2(context)) = self.0.request_context_ref()
+            && let Some(route) = &context.route_key
+            && route.contains('/')
+        {
+            return route.clone();
+        }
+        // What serves the functions locally knows no names of routes.
+        let mut path = self.0.raw_http_path().to_owned();
+        for (name, value) in self.0.path_parameters().iter() {
+            path = path.replacen(&format!("/{value}"), &format!("/{{{name}}}"), 1);
+        }
+        format!("{} {path}", self.0.method())
+    }
+
+    /// The root of X-Ray's trace that the request is a part of.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        let header = self.0.lambda_context_ref()?.xray_trace_id.as_deref()?;
+        let root = header
+            .split(';')
+            .find_map(|part| part.trim().strip_prefix("Root="))?;
+        is_trace(root).then_some(root)
+    }
+
+    /// The W3C header of that name (Trace Context, 3.2).
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        let header = self.0.headers().get("traceparent")?.to_str().ok()?;
+        is_trace(header).then_some(header)
+    }
+
     /// A parameter of the query.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.0
             .query_string_parameters_ref()
             .and_then(|parameters| parameters.first(name))
     }
+}
+
+/// Whether a text has the form of a trace's name. A header is anyone's, and this one goes into the log.
+fn is_trace(text: &str) -> bool {
+    text.len() <= 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }

@@ -3,16 +3,15 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use lambda_http::{Response, service_fn};
 use tokio::time::timeout;
-use tracing::{error, info, warn};
 
 use super::{Reply, Request};
 use crate::error::Cause;
 use crate::settings::{self, Settings};
+use crate::telemetry::request::Record;
 use crate::{App, Error, deadlines, telemetry};
 
 /// Serves one route, until Lambda ends the process: checks the settings, connects to the database while the first
@@ -49,7 +48,7 @@ fn start() -> Result<&'static App, ExitCode> {
     telemetry::init();
     let settings = Settings::from_env().map_err(|problems| telemetry::fail(&problems))?;
     settings::require_lambda().map_err(|problem| telemetry::fail(&[problem]))?;
-    telemetry::log_database(&settings.database);
+    telemetry::warn_of_parameters(&settings.database);
     // It lives as long as the process.
     Ok(Box::leak(Box::new(App::new(settings))))
 }
@@ -60,24 +59,17 @@ where
     F: Future<Output = Result<Reply, Error>> + Send + 'static,
 {
     let answer = move |request: lambda_http::Request| async move {
-        let started = Instant::now();
         let request = Request::from(request);
-        let id = request.id().to_owned();
-        let reply = reply_with(handler(request, app)).await.with_request_id(&id);
-        info!(
-            status = reply.status().as_u16(),
-            duration_ms = started.elapsed().as_secs_f64() * 1_000.0,
-            "answered"
-        );
+        let record = Record::of(&request);
+        let reply = record.keep(bounded(handler(request, app))).await;
         Ok::<_, Infallible>(Response::from(reply))
     };
     telemetry::runtime_ended(lambda_http::run_concurrent(service_fn(answer)).await)
 }
 
-/// The reply of a handler, whatever becomes of it.
-async fn reply_with(answer: impl Future<Output = Result<Reply, Error>>) -> Reply {
-    let answer = timeout(deadlines::REQUEST, AssertUnwindSafe(answer).catch_unwind()).await;
-    let answer = match answer {
+/// The answer of a handler, whatever becomes of it.
+async fn bounded(answer: impl Future<Output = Result<Reply, Error>>) -> Result<Reply, Error> {
+    match timeout(deadlines::REQUEST, AssertUnwindSafe(answer).catch_unwind()).await {
         Ok(Ok(answer)) => answer,
         // The panic itself is in the log already.
         Ok(Err(_)) => Err(Error::Internal(Cause::new("the handler panicked"))),
@@ -85,19 +77,5 @@ async fn reply_with(answer: impl Future<Output = Result<Reply, Error>>) -> Reply
             "no answer in {:?}",
             deadlines::REQUEST
         )))),
-    };
-    answer.unwrap_or_else(|error| {
-        log_cause(&error);
-        Reply::error(&error)
-    })
-}
-
-/// An answer that only the operator can do something about says why in the log, and there alone.
-fn log_cause(error: &Error) {
-    match error {
-        Error::Internal(cause) => error!(%cause, "internal error"),
-        Error::Unavailable(cause) => error!(%cause, "service unavailable"),
-        Error::TaskListTooLarge => warn!("a list is too large for Lambda to return"),
-        _ => {}
     }
 }

@@ -13,5 +13,6 @@ mod purge;
 mod routes;
 mod soak;
 mod start;
+mod telemetry;
 mod throttle;
 mod verification;
