@@ -212,15 +212,16 @@ impl Line<'_> {
             400..500 => 33,
             _ => 31,
         };
-        let mut text = format!(
-            "\x1b[{colour}m{}\x1b[0m {}  {:.1} ms, {:.1} of them for {} round trips to the database",
-            self.status, self.route, self.duration_ms, self.database_ms, self.round_trips
-        );
-        for more in [self.error, self.cause.as_deref()].into_iter().flatten() {
-            text.push_str(": ");
-            text.push_str(more);
-        }
-        text.push('\n');
-        text
+        let database = match self.round_trips {
+            0 => String::new(),
+            count => format!(", {:.1} with the database ({count}×)", self.database_ms),
+        };
+        let error = [self.error, self.cause.as_deref()]
+            .map(|words| words.map(|words| format!(": {words}")));
+        let [error, cause] = error.map(Option::unwrap_or_default);
+        format!(
+            "\x1b[{colour}m{}\x1b[0m {}  {:.1} ms{database}{error}{cause}\n",
+            self.status, self.route, self.duration_ms
+        )
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::certificate::SelfSigned;
 use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
-use tests::{database, relay, unique};
+use tests::{database, relay, root, unique};
 
 /// Asks a function for the database and gives its answer and its log.
 async fn ask(environment: &Environment) -> (HttpAnswer, String) {
@@ -21,6 +21,14 @@ fn url_with(parameters: &str) -> String {
 async fn the_certificate_is_verified() {
     let stranger = SelfSigned::create();
     let (answer, log) = ask(&Environment::default().with("SSL_CERT_FILE", stranger.path())).await;
+    answer.unavailable();
+    assert!(log.contains("certificate verify failed"), "{log}");
+}
+
+#[tokio::test]
+async fn the_deployed_roots_let_in_no_one_elses_server() {
+    let roots = root().join("certificates/neon.pem").display().to_string();
+    let (answer, log) = ask(&Environment::default().with("SSL_CERT_FILE", roots)).await;
     answer.unavailable();
     assert!(log.contains("certificate verify failed"), "{log}");
 }
