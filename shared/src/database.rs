@@ -11,10 +11,10 @@ use crate::settings::DatabaseUrl;
 use crate::telemetry::{self, request::DatabaseTimer};
 
 mod connection;
-mod connector;
 mod error;
 mod retry;
 pub mod schema;
+mod tls;
 
 use connection::Connections;
 pub use error::Error;

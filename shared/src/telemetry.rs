@@ -106,7 +106,7 @@ pub fn log_database(url: &DatabaseUrl) {
 }
 
 /// Says what the first connection of this process leads to, how long it took, and what it found.
-pub(crate) fn connected(url: &DatabaseUrl, time: Duration, schema_version: i32) {
+pub(crate) fn connected(url: &DatabaseUrl, tls_version: &str, time: Duration, schema_version: i32) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         function_version = std::env::var("AWS_LAMBDA_FUNCTION_VERSION").ok(),
@@ -114,7 +114,7 @@ pub(crate) fn connected(url: &DatabaseUrl, time: Duration, schema_version: i32) 
         database = url.database(),
         role = url.role(),
         route = %url.route(),
-        tls = "1.2 or later, chain and host name verified",
+        tls_version,
         connect_ms = request::milliseconds(time),
         schema_version,
         "connected"

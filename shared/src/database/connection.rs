@@ -41,14 +41,14 @@ use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
 use futures_util::TryStreamExt as _;
-use postgres_native_tls::MakeTlsConnector;
 use tokio::sync::OnceCell;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Row;
 
 use super::error::{ConnectError, Error, Failure};
-use super::{Effect, Parameters, Statement, connector, retry, schema};
+use super::tls::Tls;
+use super::{Effect, Parameters, Statement, retry, schema};
 use crate::deadlines;
 use crate::error::Cause;
 use crate::settings::DatabaseUrl;
@@ -112,10 +112,10 @@ impl Connections {
     }
 
     fn new_pool(&self) -> Result<Pool<Manager>, Cause> {
-        let tls = connector::tls(&self.url).map_err(|error| Cause::from_error("TLS", &error))?;
+        let tls = Tls::new(&self.url).map_err(|error| Cause::from_error("TLS", &error))?;
         let manager = Manager {
             postgres: deadpool_postgres::Manager::from_config(
-                connector::driver_config(&self.url),
+                self.url.driver_config(),
                 tls.clone(),
                 ManagerConfig {
                     recycling_method: RecyclingMethod::Fast,
@@ -149,7 +149,7 @@ struct Connection {
 /// Makes the connections of the pool, and sees which of them are still open.
 struct Manager {
     postgres: deadpool_postgres::Manager,
-    tls: MakeTlsConnector,
+    tls: Tls,
     url: Arc<DatabaseUrl>,
     /// Filled once the schema has been seen to be one that this build can work with.
     schema: OnceCell<()>,
@@ -216,7 +216,12 @@ impl Manager {
             .map_err(|error| ConnectError::of(&error))?;
         let first = async || {
             let schema_version = schema::check_on(&client).await?;
-            telemetry::connected(&self.url, started.elapsed(), schema_version);
+            telemetry::connected(
+                &self.url,
+                self.tls.version(),
+                started.elapsed(),
+                schema_version,
+            );
             Ok(())
         };
         self.schema.get_or_try_init(first).await?;

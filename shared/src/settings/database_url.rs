@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 use secrecy::{ExposeSecret, SecretSlice};
-use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
+use tokio_postgres::config::{ChannelBinding, Host, LoadBalanceHosts, SslMode, SslNegotiation};
 
 use super::Problems;
+use crate::deadlines;
 
 const EXAMPLE: &str =
     "postgresql://role:password@ep-name-123456-pooler.region.aws.neon.tech/dbname?sslmode=require";
@@ -184,7 +185,8 @@ impl DatabaseUrl {
         &self.set_aside
     }
 
-    /// The driver's configuration. TLS is always required.
+    /// The driver's configuration: TLS is always required, each address has its time to be reached, and they are tried in
+    /// any order, so that a second attempt may meet another of them.
     pub(crate) fn driver_config(&self) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
@@ -198,6 +200,8 @@ impl DatabaseUrl {
                     .as_deref()
                     .unwrap_or(env!("CARGO_PKG_NAME")),
             )
+            .connect_timeout(deadlines::ADDRESS)
+            .load_balance_hosts(LoadBalanceHosts::Random)
             .ssl_mode(SslMode::Require)
             .ssl_negotiation(self.negotiation)
             .channel_binding(self.channel_binding);

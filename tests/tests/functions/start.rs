@@ -200,7 +200,7 @@ async fn the_log_names_the_database_and_no_secret() {
         "\"database\":",
         "\"role\":",
         "\"route\":\"direct\"",
-        "\"tls\":",
+        "\"tls_version\":\"1.3\"",
     ] {
         assert!(log.contains(word), "{word} is not in: {log}");
     }

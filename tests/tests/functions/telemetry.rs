@@ -56,7 +56,8 @@ async fn a_process_has_one_line_and_each_of_its_requests_another() {
         (&connected["host"], &connected["route"]),
         (&json!("localhost"), &json!("direct"))
     );
-    for name in ["version", "function_version", "database", "role", "tls"] {
+    assert_eq!(connected["tls_version"], "1.3");
+    for name in ["version", "function_version", "database", "role"] {
         assert!(
             connected[name]
                 .as_str()

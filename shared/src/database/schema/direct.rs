@@ -10,7 +10,8 @@ use tracing::debug;
 
 use super::failed;
 use crate::database::error::ConnectError;
-use crate::database::{connector, retry};
+use crate::database::retry;
+use crate::database::tls::Tls;
 use crate::deadlines;
 use crate::error::Cause;
 use crate::settings::DatabaseUrl;
@@ -26,8 +27,8 @@ pub(super) struct Direct {
 /// Connects, and sees that there is no pooler in between. Neon's are known by their host, and were refused with the
 /// settings; any other is known by what it makes of a setting of the session: it refuses it or does not hold it.
 pub(super) async fn connect(url: &DatabaseUrl) -> Result<Direct, Cause> {
-    let tls = connector::tls(url).map_err(|error| Cause::from_error("TLS", &error))?;
-    let mut config = connector::driver_config(url);
+    let tls = Tls::new(url).map_err(|error| Cause::from_error("TLS", &error))?;
+    let mut config = url.driver_config();
     let lock_timeout = format!("{}ms", deadlines::TABLE_LOCK.as_millis());
     let options = config
         .get_options()
