@@ -10,6 +10,7 @@ pub mod former;
 pub mod function;
 pub mod relay;
 pub mod template;
+pub mod token;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

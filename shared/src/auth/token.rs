@@ -14,6 +14,8 @@ use crate::Error;
 use crate::error::Cause;
 use crate::settings::Settings;
 
+mod hs256;
+
 /// How far ahead of this machine's clock the one that issued a token may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
@@ -93,6 +95,8 @@ struct ReadClaims {
 impl Tokens {
     /// A key ring from the settings.
     pub fn new(settings: &Settings) -> Self {
+        // Only the first time; later ones find the same.
+        let _ = hs256::PROVIDER.install_default();
         let current = settings.secret_key.expose_secret().as_bytes();
         let previous = settings
             .previous_secret_key

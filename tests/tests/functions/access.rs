@@ -2,13 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tests::database;
 use tests::function::{Environment, Function, HttpEvent};
+use tests::token::{header, part, read, sign, sign_by};
 use tests::unique;
 
 use crate::routes::{ROUTES, Route, Scene, Stage, route};
@@ -28,41 +26,24 @@ fn now() -> u64 {
     now.expect("a time after 1970").as_secs()
 }
 
-fn part(value: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
-}
-
-fn claims(token: &str) -> Value {
-    let payload = token.split('.').nth(1).expect("three parts");
-    let payload = URL_SAFE_NO_PAD.decode(payload).expect("base64");
-    serde_json::from_slice(&payload).expect("claims")
-}
-
-fn sign(header: &Header, claims: &Value, key: &str) -> String {
-    let key = EncodingKey::from_secret(key.as_bytes());
-    jsonwebtoken::encode(header, claims, &key).expect("a token")
-}
-
 /// What callers put into the header `Authorization` who are not the one whose token this is, and what they get.
 fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refusal)> {
-    let good = claims(token);
+    let good = read(token, 1);
     let with = |name: &str, value: Value| {
         let mut claims = good.clone();
         claims[name] = value;
-        sign(&Header::default(), &claims, key)
+        sign(&claims, key)
     };
     let without = |name: &str| {
         let mut claims = good.clone();
         claims.as_object_mut().expect("an object").remove(name);
-        sign(&Header::default(), &claims, key)
+        sign(&claims, key)
     };
     let parts: Vec<_> = token.split('.').collect();
     let other_key = "of whom no one has heard, though it is long enough";
-    let pointing = Header {
-        kid: Some("../../dev/null".to_owned()),
-        jku: Some("https://example.com/keys".to_owned()),
-        ..Header::default()
-    };
+    let pointing = json!({
+        "alg": "HS256", "typ": "JWT", "kid": "../../dev/null", "jku": "https://example.com/keys"
+    });
     let mut altered = good.clone();
     altered["sub"] = json!("1");
     let tokens = [
@@ -104,13 +85,13 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
                 parts[2]
             ),
         ),
-        ("HS384", sign(&Header::new(Algorithm::HS384), &good, key)),
-        ("HS512", sign(&Header::new(Algorithm::HS512), &good, key)),
-        ("another key", sign(&Header::default(), &good, other_key)),
-        ("an empty key", sign(&Header::default(), &good, "")),
+        ("HS384", sign_by(&header("HS384"), &good, key)),
+        ("HS512", sign_by(&header("HS512"), &good, key)),
+        ("another key", sign(&good, other_key)),
+        ("an empty key", sign(&good, "")),
         (
             "another key, and where to find it",
-            sign(&pointing, &good, other_key),
+            sign_by(&pointing, &good, other_key),
         ),
         ("expired", with("exp", json!(now() - 1))),
         ("never expires", without("exp")),
@@ -317,7 +298,7 @@ async fn a_previous_key_may_be_shorter_than_a_new_one_has_to_be() {
     let environment = Environment::default();
     let scene = Stage::on(&environment).await.scene(route("me")).await;
     let short = "the former service's";
-    let token = sign(&Header::default(), &claims(&scene.token), short);
+    let token = sign(&read(&scene.token, 1), short);
     let me = Function::start("me", &environment.with("SECRET_KEY_PREVIOUS", short)).await;
     assert_eq!(me.http(&scene.request().bearer(&token)).await.status, 200);
 }

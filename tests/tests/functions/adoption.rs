@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 use tests::database::OwnDatabase;
 use tests::former::{Former, LONG_PASSWORD, PASSWORD};
 use tests::function::{Environment, Function, HttpAnswer, HttpEvent, run, spawn};
-use tests::unique;
+use tests::{token, unique};
 use tokio::time::{sleep, timeout};
 
 async fn former_database(former: Former, users: u32) -> OwnDatabase {
@@ -238,12 +237,7 @@ fn former_token(user_id: i64, session: &str) -> String {
         .as_secs();
     let claims = json!({"sub": user_id.to_string(), "email": "e", "username": "u", "iat": now, "exp": now + 600, "jti": session});
     let key = std::env::var("SECRET_KEY").expect("a SECRET_KEY");
-    jsonwebtoken::encode(
-        &Header::default(),
-        &claims,
-        &EncodingKey::from_secret(key.as_bytes()),
-    )
-    .expect("a token")
+    token::sign(&claims, &key)
 }
 
 #[tokio::test]
