@@ -381,3 +381,98 @@ async fn one_with(
         .await?;
     row.ok_or(Error::InvalidToken)?.ok_or(Error::TaskNotFound)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::validation::tests::{Rule, agrees_with_contract, bodies, breaks_text};
+
+    fn breaks_nullable(value: &Value, max: usize) -> Option<&'static str> {
+        if value.is_null() {
+            None
+        } else {
+            breaks_text(value, 0, max)
+        }
+    }
+
+    fn breaks_priority(value: &Value) -> Option<&'static str> {
+        let known = ["High", "Medium", "Low"].map(Value::from).contains(value);
+        (!known).then_some("enum")
+    }
+
+    /// What a value means as a boolean, or the rule that it breaks.
+    fn boolean(value: &Value) -> Result<bool, &'static str> {
+        match value {
+            Value::Bool(value) => Ok(*value),
+            Value::Number(number) => match number.as_f64() {
+                Some(1.0) => Ok(true),
+                Some(0.0) => Ok(false),
+                Some(number) if number.fract() == 0.0 => Err("bool_parsing"),
+                _ => Err("bool_type"),
+            },
+            Value::String(text) => match text.to_ascii_lowercase().as_str() {
+                "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
+                "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
+                _ => Err("bool_parsing"),
+            },
+            _ => Err("bool_type"),
+        }
+    }
+
+    const fn rules(title_is_required: bool) -> [Rule; 7] {
+        [
+            ("title", title_is_required, |value| {
+                breaks_text(value, 1, 200)
+            }),
+            ("description", false, |value| {
+                breaks_nullable(value, usize::MAX)
+            }),
+            ("due_date", false, |value| breaks_nullable(value, 50)),
+            ("priority", false, breaks_priority),
+            ("tags", false, |value| breaks_nullable(value, usize::MAX)),
+            ("recursion_pattern", false, |value| {
+                breaks_nullable(value, 100)
+            }),
+            ("completed", false, |value| boolean(value).err()),
+        ]
+    }
+
+    const NEW: [Rule; 7] = rules(true);
+    const CHANGED: [Rule; 7] = rules(false);
+
+    proptest! {
+        #[test]
+        fn a_new_task_is_what_the_body_says(body in bodies(&NEW)) {
+            if let Some((task, members)) = agrees_with_contract(&NEW, &body, NewTask::read) {
+                let text = |name| members.get(name).and_then(Value::as_str);
+                prop_assert_eq!(Some(task.title.as_str()), text("title"));
+                prop_assert_eq!(task.description.as_deref(), text("description"));
+                prop_assert_eq!(task.due_date.as_deref(), text("due_date"));
+                prop_assert_eq!(task.priority.label(), text("priority").unwrap_or("Medium"));
+                prop_assert_eq!(task.tags.as_deref(), text("tags"));
+                prop_assert_eq!(task.recursion_pattern.as_deref(), text("recursion_pattern"));
+                let completed = members.get("completed").map_or(Ok(false), boolean);
+                prop_assert_eq!(Ok(task.completed), completed);
+            }
+        }
+
+        #[test]
+        fn changes_are_what_the_body_says(body in bodies(&CHANGED)) {
+            if let Some((changes, members)) = agrees_with_contract(&CHANGED, &body, TaskChanges::read) {
+                let text = |name| members.get(name).map(Value::as_str);
+                let sent = |name| text(name).map(|text| text.map(ToOwned::to_owned));
+                prop_assert_eq!(changes.title.as_deref(), text("title").flatten());
+                prop_assert_eq!(changes.description.clone(), sent("description"));
+                prop_assert_eq!(changes.due_date.clone(), sent("due_date"));
+                prop_assert_eq!(changes.priority.map(Priority::label), text("priority").flatten());
+                prop_assert_eq!(changes.tags.clone(), sent("tags"));
+                prop_assert_eq!(changes.recursion_pattern.clone(), sent("recursion_pattern"));
+                let completed = members.get("completed").map(boolean);
+                prop_assert_eq!(changes.completed.map(Ok), completed);
+            }
+        }
+    }
+}

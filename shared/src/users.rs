@@ -542,7 +542,12 @@ pub async fn register(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret;
+    use serde_json::Value;
+
     use super::*;
+    use crate::validation::tests::{Rule, agrees_with_contract, bodies, breaks_text};
 
     fn accepts(address: &str) -> bool {
         let value = serde_json::value::to_raw_value(address).expect("JSON");
@@ -592,5 +597,69 @@ mod tests {
         }
         assert!(accepts(&format!("{}@example.com", "a".repeat(64))));
         assert!(!accepts(&format!("{}@example.com", "a".repeat(65))));
+    }
+
+    fn breaks_any_text(value: &Value) -> Option<&'static str> {
+        breaks_text(value, 0, usize::MAX)
+    }
+
+    fn breaks_password(value: &Value) -> Option<&'static str> {
+        breaks_text(value, 8, 128)
+    }
+
+    fn breaks_username(value: &Value) -> Option<&'static str> {
+        let letters = |text: &str| {
+            text.chars()
+                .all(|letter| matches!(letter, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-'))
+        };
+        let plain = value.as_str().is_some_and(letters);
+        breaks_text(value, 3, 30).or((!plain).then_some("value_error"))
+    }
+
+    fn breaks_email(value: &Value) -> Option<&'static str> {
+        // What an address is, is the library's to say; the test above has examples.
+        let address = value.as_str().is_some_and(accepts);
+        breaks_text(value, 0, 255).or((!address).then_some("value_error"))
+    }
+
+    const NEW_USER: [Rule; 3] = [
+        ("username", true, breaks_username),
+        ("email", true, breaks_email),
+        ("password", true, breaks_password),
+    ];
+    const CREDENTIALS: [Rule; 2] = [
+        ("email", true, breaks_any_text),
+        ("password", true, breaks_any_text),
+    ];
+    const PASSWORD_CHANGE: [Rule; 2] = [
+        ("current_password", true, breaks_any_text),
+        ("new_password", true, breaks_password),
+    ];
+
+    proptest! {
+        #[test]
+        fn a_new_user_is_whom_the_body_names(body in bodies(&NEW_USER)) {
+            if let Some((user, members)) = agrees_with_contract(&NEW_USER, &body, NewUser::read) {
+                prop_assert_eq!(&members["username"], &user.username);
+                prop_assert_eq!(&members["email"], &user.email);
+                prop_assert_eq!(&members["password"], user.password.expose_secret());
+            }
+        }
+
+        #[test]
+        fn credentials_are_those_of_the_body(body in bodies(&CREDENTIALS)) {
+            if let Some((credentials, members)) = agrees_with_contract(&CREDENTIALS, &body, Credentials::read) {
+                prop_assert_eq!(&members["email"], &credentials.email);
+                prop_assert_eq!(&members["password"], credentials.password.expose_secret());
+            }
+        }
+
+        #[test]
+        fn a_change_of_the_password_is_that_of_the_body(body in bodies(&PASSWORD_CHANGE)) {
+            if let Some((change, members)) = agrees_with_contract(&PASSWORD_CHANGE, &body, PasswordChange::read) {
+                prop_assert_eq!(&members["current_password"], change.current.expose_secret());
+                prop_assert_eq!(&members["new_password"], change.new.expose_secret());
+            }
+        }
     }
 }

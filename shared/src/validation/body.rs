@@ -152,7 +152,11 @@ impl<'de> Deserialize<'de> for Name<'de> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde::de::IgnoredAny;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::validation::tests::violations;
@@ -211,5 +215,72 @@ mod tests {
         }
         let error = violations(&Body::json(b"{\"\xc3\xa9\": \"\xff\"}").expect_err("not UTF-8"));
         assert_eq!(error[0]["loc"], json!(["body", 7]));
+    }
+
+    /// Words of which JSON is made, and some of which it is not.
+    fn words() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            8 => select(vec![
+                "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "\"a\":", "true", "null", "0", "-1", "1.5e3", " ", "\n",
+            ]),
+            1 => select(vec![
+                "\\", "\\u", "\\ud800", "\\n", "\t", "\0", "\u{1f}", "\u{7f}", "\u{feff}", "é", "😀", "tru", "NaN", "-",
+                "01", "1.", "e", "E+", "'", "/", "#",
+            ]),
+        ];
+        vec(word, 0..12).prop_map(|words| words.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_json_or_says_where_it_stops_being_so(
+            bytes in prop_oneof![
+                words().prop_map(String::into_bytes),
+                any::<String>().prop_map(String::into_bytes),
+                vec(any::<u8>(), 0..40),
+            ]
+        ) {
+            let text = std::str::from_utf8(&bytes).unwrap_or_default();
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+            match Body::json(&bytes) {
+                Ok(body) if bytes.is_empty() => prop_assert_eq!(body.as_json().get(), "null"),
+                Ok(body) => {
+                    prop_assert!(serde_json::from_str::<IgnoredAny>(text).is_ok());
+                    prop_assert_eq!(body.as_json().get(), text.trim_ascii());
+                }
+                Err(error) => {
+                    let error = violations(&error);
+                    prop_assert_eq!(&error[0]["type"], "json_invalid");
+                    let offset = error[0]["loc"][1].as_u64();
+                    let offset = usize::try_from(offset.expect("an offset")).expect("a size");
+                    let Ok(whole) = std::str::from_utf8(&bytes) else {
+                        let start = String::from_utf8_lossy(&bytes);
+                        return Ok(prop_assert_eq!(start.chars().nth(offset), Some('\u{fffd}')));
+                    };
+                    prop_assert!(offset <= whole.chars().count());
+                    // What stands before the offset can go on to be JSON, unless it is JSON with something behind it.
+                    let start: String = text.chars().take(offset).collect();
+                    match serde_json::from_str::<IgnoredAny>(&start) {
+                        Ok(_) => prop_assert_ne!(start, text),
+                        Err(error) => prop_assert!(error.is_eof(), "{}: {}", start, error),
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn of_members_with_one_name_the_last_counts(values in vec(any::<u32>(), 1..5), name in "[a\"\\\\é😀]{0,3}") {
+            let members: Vec<_> = values.iter().map(|value| format!("{}:{value}", json!(name))).collect();
+            let body = Body::json(format!("{{{}}}", members.join(",")).as_bytes()).expect("JSON");
+            let members = Members::of(body.as_json()).expect("an object");
+            let value = members.get(&name).map(RawValue::get).map(ToOwned::to_owned);
+            prop_assert_eq!(value, values.last().map(ToString::to_string));
+        }
+
+        #[test]
+        fn a_text_is_one_string(bytes in vec(any::<u8>(), 1..40)) {
+            let text: Value = serde_json::from_str(Body::text(&bytes).as_json().get()).expect("JSON");
+            prop_assert_eq!(text, String::from_utf8_lossy(&bytes).into_owned());
+        }
     }
 }
