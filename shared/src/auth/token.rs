@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::ExposeSecret;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -83,13 +84,15 @@ struct IssuedClaims<'a> {
     jti: &'a str,
 }
 
-/// The claims that are read back; `exp`, `nbf` and `aud` are the library's to check.
+/// The claims that are read back; `exp`, `nbf` and an `aud` that is a text or a list of them are the library's to check.
 #[derive(Deserialize)]
 struct ReadClaims {
     sub: String,
     jti: String,
     #[serde(default)]
     iat: Option<f64>,
+    #[serde(default)]
+    aud: Option<IgnoredAny>,
 }
 
 impl Tokens {
@@ -170,6 +173,10 @@ impl Tokens {
             .iat
             .is_some_and(|iat| iat > (now + CLOCK_SKEW.as_secs()) as f64)
         {
+            return Err(Error::InvalidToken);
+        }
+        // None of ours is for an audience.
+        if claims.aud.is_some() {
             return Err(Error::InvalidToken);
         }
         let user_id = claims.sub.parse().map_err(|_| Error::InvalidToken)?;

@@ -105,6 +105,7 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
         ("no number for a user", with("sub", json!("1 OR 1=1"))),
         ("a number that is no text", with("sub", json!(1))),
         ("for someone else", with("aud", json!("someone"))),
+        ("for someone else, who is no text", with("aud", json!(1))),
     ];
     let headers = [
         ("nothing", None, NOT_AUTHENTICATED),
