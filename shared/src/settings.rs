@@ -66,7 +66,9 @@ impl Settings {
         trusted_database(&variable)
     }
 
-    fn from_lookup(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    pub(crate) fn from_lookup(
+        variable: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
         let mut problems = Problems::new();
 
         let database = collect(&mut problems, trusted_database(variable));

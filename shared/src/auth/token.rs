@@ -203,3 +203,171 @@ fn unix_seconds(time: SystemTime) -> Result<u64, Error> {
         .map(|since| since.as_secs())
         .map_err(|error| Error::Internal(Cause::from_error("the clock", &error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    const KEY: &str = "a key that is long enough for anyone";
+
+    /// Every character that may stand in a token, and some that may not.
+    const LETTERS: &str =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \n\u{e9}";
+
+    fn tokens() -> Tokens {
+        let settings = Settings::from_lookup(&|name| {
+            let value = match name {
+                "DATABASE_URL" => "postgresql://u:p@ep-1.neon.tech/d",
+                "SECRET_KEY" => KEY,
+                _ => return None,
+            };
+            Some(value.to_owned())
+        });
+        Tokens::new(&settings.expect("good settings"))
+    }
+
+    fn good_token() -> String {
+        let issued = tokens().issue(7, "ada@example.com", "ada", SystemTime::now());
+        issued.expect("a token").access_token.access_token
+    }
+
+    fn signed(header: &Value, claims: &Value) -> String {
+        let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let message = format!("{}.{}", part(header), part(claims));
+        let signature = jsonwebtoken::crypto::sign(
+            message.as_bytes(),
+            &EncodingKey::from_secret(KEY.as_bytes()),
+            Algorithm::HS256,
+        );
+        format!("{message}.{}", signature.expect("a signature"))
+    }
+
+    /// Values that a claim may have, and others.
+    fn claims() -> impl Strategy<Value = Map<String, Value>> {
+        let now = unix_seconds(SystemTime::now()).expect("a time after 1970");
+        let times = select(vec![
+            json!(now - 60),
+            json!(now + 600),
+            json!(now as f64 + 300.5),
+        ]);
+        let texts = select(vec![
+            "7",
+            "-7",
+            "+7",
+            "07",
+            "",
+            "a",
+            "7 ",
+            "\u{ff17}",
+            "99999999999",
+        ]);
+        let others = select(vec![
+            json!(null),
+            json!(7),
+            json!(-1),
+            json!(1e300),
+            json!([]),
+            json!(["7"]),
+            json!({}),
+        ]);
+        let value = || {
+            prop_oneof![
+                times.clone(),
+                texts.clone().prop_map(Value::from),
+                others.clone()
+            ]
+        };
+        let names = ["sub", "exp", "jti", "iat", "nbf", "aud", "iss"];
+        names
+            .map(|name| {
+                let good = match name {
+                    "sub" | "jti" => Some(json!("7")),
+                    "exp" => Some(json!(now + 600)),
+                    "iat" | "nbf" => Some(json!(now)),
+                    _ => None,
+                };
+                let value =
+                    prop_oneof![6 => Just(good), 1 => value().prop_map(Some), 1 => Just(None)];
+                value.prop_map(move |value| Some((name.to_owned(), value?)))
+            })
+            .prop_map(|claims| claims.into_iter().flatten().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_token(text in any::<String>(), parts in vec("[A-Za-z0-9_=-]{0,40}", 0..5)) {
+            let tokens = tokens();
+            prop_assert!(tokens.verify(&text).is_err());
+            prop_assert!(tokens.verify(&parts.join(".")).is_err());
+        }
+
+        #[test]
+        fn a_token_that_was_changed_is_none(
+            changes in vec((any::<Index>(), select(LETTERS.chars().collect::<Vec<_>>()), 0..5), 1..3)
+        ) {
+            let token = good_token();
+            let mut changed: Vec<char> = token.chars().collect();
+            for (at, letter, change) in changes {
+                let at = at.index(changed.len());
+                match change {
+                    0 => changed.insert(at, letter),
+                    1 => drop(changed.remove(at)),
+                    2 => changed.truncate(at.max(1)),
+                    3 => *changed.last_mut().expect("a character") = letter,
+                    _ => changed[at] = letter,
+                }
+            }
+            let changed: String = changed.into_iter().collect();
+            prop_assert_eq!(tokens().verify(&changed).is_ok(), changed == token, "{}", changed);
+        }
+
+        #[test]
+        fn a_token_of_ours_says_who_and_until_when(claims in claims()) {
+            let claims = Value::Object(claims);
+            let header = json!({"alg": "HS256", "typ": "JWT"});
+            let now = unix_seconds(SystemTime::now()).expect("a time after 1970");
+            let time = |name| claims.get(name).and_then(Value::as_f64);
+            let user_id = claims["sub"].as_str().and_then(|id| id.parse().ok());
+            let session = claims["jti"].as_str();
+            match tokens().verify(&signed(&header, &claims)) {
+                Ok(found) => {
+                    prop_assert_eq!((Some(found.user_id), Some(found.session.as_str())), (user_id, session));
+                    prop_assert!(time("exp") >= Some(now as f64), "{}", claims);
+                    prop_assert!(time("iat") <= Some((now + 61) as f64) && time("nbf") <= Some((now + 1) as f64), "{}", claims);
+                    prop_assert!(claims["aud"].is_null(), "{}", claims);
+                }
+                Err(error) => {
+                    prop_assert!(matches!(error, Error::InvalidToken));
+                    // It lacks something, then, or says something that a token of ours would not.
+                    let past = 0.0..=now as f64;
+                    let typical = ["iat", "nbf"].iter().all(|name| time(name).is_some_and(|time| past.contains(&time)))
+                        && time("exp").is_some_and(|exp| exp >= (now + 60) as f64 && exp <= (now + 1_000) as f64)
+                        && ["aud", "iss"].iter().all(|name| claims.get(*name).is_none());
+                    prop_assert!(!(typical && user_id.is_some() && session.is_some()), "{}", claims);
+                }
+            }
+        }
+
+        #[test]
+        fn a_header_that_is_not_ours_opens_nothing(
+            name in select(vec!["alg", "typ", "kid", "jku", "jwk", "crit", "x5c", "enc"]),
+            value in select(vec![
+                json!("none"), json!("None"), json!("HS384"), json!("RS256"), json!(""), json!(null), json!(1), json!([]),
+                json!(["exp"]), json!({}), json!("a".repeat(10_000)),
+            ]),
+        ) {
+            let mut header = json!({"alg": "HS256", "typ": "JWT"});
+            let now = unix_seconds(SystemTime::now()).expect("a time after 1970");
+            let claims = json!({"sub": "7", "jti": "a", "exp": now + 600});
+            header[name] = value;
+            let found = tokens().verify(&signed(&header, &claims));
+            // The signature is ours all the same: only another algorithm has to be refused.
+            prop_assert!(name != "alg" || found.is_err(), "{}", header);
+        }
+    }
+}

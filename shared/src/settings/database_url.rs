@@ -367,6 +367,10 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
     use super::*;
 
     const NEON: &str =
@@ -571,4 +575,185 @@ mod tests {
     fn the_debug_form_holds_no_password() {
         assert!(!format!("{:?}", parse(NEON)).contains("s3cret"));
     }
+
+    /// Marks for a secret, with characters in it that mean something in a URL, as they are or percent-encoded.
+    fn secrets() -> impl Strategy<Value = String> {
+        let mark = select(vec![
+            "",
+            ":",
+            "/",
+            "?",
+            "#",
+            "&",
+            "=",
+            "%",
+            "+",
+            " ",
+            "\"",
+            "'",
+            "[",
+            "]",
+            "\\",
+            ",",
+            "//",
+            "://",
+            "%40",
+            "%3A",
+            "%2F",
+            "%2",
+            "%zz",
+            "%ff",
+            "%00",
+            "\0",
+            "\n",
+            "\u{e9}",
+            "\u{1f600}",
+            "?sslmode=",
+            "&options=",
+        ]);
+        vec(mark, 1..4).prop_map(|marks| format!("\u{e000}{}\u{e000}", marks.join("\u{e000}")))
+    }
+
+    /// Connection strings, good ones mostly. A mark stands for the secret, so that no change can hide it.
+    fn urls() -> impl Strategy<Value = String> {
+        let scheme = select(vec![
+            "postgresql://",
+            "postgres://",
+            "POSTGRESQL://",
+            "postgresql:",
+            "postgresql+psycopg://",
+            "mysql://",
+            "",
+        ]);
+        let scheme = prop_oneof![5 => Just("postgresql://"), 1 => scheme];
+        let role = prop_oneof![4 => Just("owner"), 1 => select(vec!["", "%61", "o%", "o:p", "o/p", "\u{e9}"])];
+        let host = select(vec![
+            "ep-1.neon.tech",
+            "EP-1-pooler.eu.aws.neon.build",
+            "neon.tech",
+            "ep-1.neon.tech.",
+            "ep-1.neon.tech,ep-2.neon.tech",
+            "ep-1.neon.tech:99999",
+            "ep-1.neon.tech:",
+            "evil.com",
+            "evil.com%00.neon.tech",
+            "evil.com%2f.neon.tech",
+            "[::1]",
+            "[::1",
+            "127.0.0.1",
+            "%2ftmp",
+            "",
+            "\u{ff45}.neon.tech",
+            "a b.neon.tech",
+            "ep-1.neon.tech\\.evil.com",
+        ]);
+        let host = prop_oneof![3 => Just("ep-1.neon.tech"), 1 => host];
+        let database = prop_oneof![4 => Just("/todo"), 1 => select(vec!["", "/", "/a/b", "/%74", "/%00", "/%"])];
+        let parameter = select(vec![
+            "sslmode=require",
+            "sslmode=disable",
+            "sslmode=\u{e000}",
+            "sslmode",
+            "channel_binding=require",
+            "channel_binding=\u{e000}",
+            "sslnegotiation=direct",
+            "sslnegotiation=\u{e000}",
+            "options=\u{e000}",
+            "options=%",
+            "application_name=\u{e000}",
+            "password=\u{e000}",
+            "host=evil.com",
+            "hostaddr=10.0.0.1",
+            "port=1",
+            "user=root",
+            "=\u{e000}",
+            "a=b=c",
+            "%",
+        ]);
+        let query = vec(parameter, 0..3).prop_map(|parameters| parameters.join("&"));
+        (scheme, role, secrets(), host, database, query).prop_map(
+            |(scheme, role, secret, host, database, query)| {
+                format!("{scheme}{role}:{secret}@{host}{database}?{query}")
+            },
+        )
+    }
+
+    /// Sees that what is accepted is Neon with TLS, and that what is said of anything holds no secret.
+    fn is_safe(text: &str) -> Result<(), TestCaseError> {
+        match parse(text) {
+            Ok(url) => {
+                let host = url.host();
+                prop_assert!(
+                    host.ends_with(".neon.tech") || host.ends_with(".neon.build"),
+                    "{}",
+                    host
+                );
+                prop_assert!(
+                    host.bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
+                    "{}",
+                    host
+                );
+                let config = url.driver_config();
+                prop_assert_eq!(config.get_hosts(), [Host::Tcp(host.to_owned())]);
+                prop_assert!(config.get_hostaddrs().is_empty());
+                prop_assert_eq!(config.get_ssl_mode(), SslMode::Require);
+                for part in [config.get_user(), config.get_dbname()] {
+                    prop_assert!(part.is_some_and(|part| !part.is_empty() && !part.contains('\0')));
+                }
+                prop_assert!(
+                    config
+                        .get_password()
+                        .is_some_and(|password| !password.is_empty())
+                );
+            }
+            Err(problems) => {
+                prop_assert!(!problems.is_empty());
+                for problem in problems {
+                    prop_assert!(!problem.contains("s3cret"), "{}", problem);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+            #[test]
+            fn any_text_is_read_or_refused_in_words(text in any::<String>(), rest in "[a-z@:/?#&=%.,0\\[\\]]{0,20}") {
+                is_safe(&text)?;
+                is_safe(&format!("postgresql://{rest}"))?;
+            }
+
+            #[test]
+            fn no_url_leads_elsewhere_or_tells_the_secret_nor_one_that_was_mistyped(
+                url in urls(),
+                at in any::<Index>(),
+                letter in any::<Option<char>>(),
+            ) {
+    let typed = url.replace('\u{e000}', "s3cret");
+                is_safe(&typed)?;
+                if let Ok(url) = parse(&typed) {
+                    let told = format!("{} {} {:?}", url.role(), url.database(), url.set_aside());
+                    prop_assert!(!told.contains("s3cret"), "{}", told);
+                }
+                // Not in the query: the names of parameters are told, and one without its = is all name.
+                let (location, query) = url.rsplit_once('?').expect("a query");
+                let mut mistyped: Vec<_> = location.chars().collect();
+                let at = at.index(mistyped.len());
+                match letter {
+                    Some(letter) => mistyped.insert(at, letter),
+                    None => drop(mistyped.remove(at)),
+                }
+                let mistyped = String::from_iter(mistyped);
+                is_safe(&format!("{mistyped}?{query}").replace('\u{e000}', "s3cret"))?;
+            }
+
+            #[test]
+            fn a_password_that_is_encoded_arrives_as_it_is(password in vec(1..=u8::MAX, 1..20)) {
+                let encoded: String = password.iter().map(|byte| format!("%{byte:02x}")).collect();
+                let url = parse(&format!("postgresql://owner:{encoded}@ep-1.neon.tech/todo")).expect("a good URL");
+                let config = url.driver_config();
+                prop_assert_eq!(config.get_password(), Some(password.as_slice()));
+            }
+        }
 }
