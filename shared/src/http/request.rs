@@ -4,8 +4,8 @@ use std::fmt;
 use std::num::IntErrorKind;
 
 use lambda_http::RequestExt as _;
-use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use lambda_http::request::RequestContext;
+use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use lambda_http::request::{LambdaRequest, RequestContext};
 
 use crate::Error;
 use crate::auth::Caller;
@@ -31,6 +31,20 @@ impl From<lambda_http::Request> for Request {
     fn from(request: lambda_http::Request) -> Self {
         Self(request)
     }
+}
+
+/// Takes out of an event what `lambda_http` would make a URI of, since it panics where that fails: at a quote in a query,
+/// for one. No route looks at the URI; the path's and the query's parameters stay.
+pub(super) fn without_uri(mut event: LambdaRequest) -> LambdaRequest {
+    if let LambdaRequest::ApiGatewayV2(request) = &mut event {
+        if let Some(Ok(query)) = request.raw_query_string.take().map(|query| query.parse()) {
+            request.query_string_parameters = query;
+        }
+        request.raw_path = None;
+        request.headers.remove(HOST);
+        request.request_context.domain_name = None;
+    }
+    event
 }
 
 impl Request {
@@ -145,18 +159,20 @@ impl Request {
 
     /// The method and the path, with the names of the parameters in place of their values.
     pub(crate) fn route(&self) -> String {
-        if let Some(RequestContext::ApiGatewayV2(context)) = self.0.request_context_ref()
-            && let Some(route) = &context.route_key
-            && route.contains('/')
-        {
-            return route.clone();
+        let Some(RequestContext::ApiGatewayV2(context)) = self.0.request_context_ref() else {
+            return self.0.method().to_string();
+        };
+        match &context.route_key {
+            Some(route) if route.contains('/') => route.clone(),
+            // What serves the functions locally knows no routes by name.
+            _ => {
+                let mut path = context.http.path.clone().unwrap_or_default();
+                for (name, value) in self.0.path_parameters().iter() {
+                    path = path.replacen(&format!("/{value}"), &format!("/{{{name}}}"), 1);
+                }
+                format!("{} {path}", self.0.method())
+            }
         }
-        // What serves the functions locally knows no names of routes.
-        let mut path = self.0.raw_http_path().to_owned();
-        for (name, value) in self.0.path_parameters().iter() {
-            path = path.replacen(&format!("/{value}"), &format!("/{{{name}}}"), 1);
-        }
-        format!("{} {path}", self.0.method())
     }
 
     /// The root of X-Ray's trace that the request is a part of.
@@ -188,4 +204,178 @@ fn is_trace(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::collection::{hash_map, vec};
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn request(event: &Value) -> Request {
+        let event: LambdaRequest = serde_json::from_str(&event.to_string()).expect("an event");
+        Request(without_uri(event).into())
+    }
+
+    /// An event with nothing in it, as API Gateway's HTTP API makes it.
+    fn event() -> Value {
+        json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": "/",
+            "rawQueryString": "",
+            "headers": {},
+            "requestContext": {
+                "accountId": "000000000000", "apiId": "a", "domainName": "example.com", "domainPrefix": "a",
+                "http": {"method": "GET", "path": "/", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "a"},
+                "requestId": "a", "routeKey": "$default", "stage": "$default", "time": "a", "timeEpoch": 0
+            },
+            "isBase64Encoded": false
+        })
+    }
+
+    fn with_header(name: &str, value: &str) -> Request {
+        let mut event = event();
+        event["headers"][name] = json!(value);
+        request(&event)
+    }
+
+    /// A header's value, as far as a server lets it through.
+    fn header_values() -> impl Strategy<Value = String> {
+        prop_oneof!["[ -~\t]{0,60}", "[\t -~\u{a0}-\u{ff}]{0,20}", "\\PC{0,20}"]
+    }
+
+    fn ids() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[+-]?[0-9]{1,25}",
+            "[+-]{0,2}[0-9 ._eEx%/]{0,6}",
+            any::<String>(),
+            "[\u{660}-\u{669}\u{ff10}-\u{ff19}]{1,3}",
+            "0{100}7",
+        ]
+    }
+
+    /// The number that a text in a path is, if it is one: a sign that may be missing and ASCII digits.
+    fn number(text: &str) -> Option<i64> {
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let sign = if text.starts_with('-') { -1 } else { 1 };
+        Some(digits.bytes().fold(0_i64, |value, digit| {
+            value
+                .saturating_mul(10)
+                .saturating_add(sign * i64::from(digit - b'0'))
+        }))
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_of_the_gateways_is_read(
+            paths in ("/\\PC{0,40}", "[ -~]{0,40}"),
+            headers in hash_map(
+                prop_oneof![
+                    "[a-z0-9!#$%&'*+.^_`|~-]{1,20}",
+                    select(vec!["host", "content-type", "authorization", "cookie", "x-forwarded-proto", "content-length"])
+                        .prop_map(ToOwned::to_owned),
+                ],
+                header_values(),
+                0..8,
+            ),
+            parameters in option::of(hash_map(select(vec!["user_id", "id", "other"]), ids(), 0..3)),
+            (body, encoded) in (option::of(vec(any::<u8>(), 0..40)), any::<bool>()),
+            (source_ip, cookies) in (option::of(any::<String>()), option::of(vec(any::<String>(), 0..3))),
+        ) {
+            let (path, query) = paths;
+            let mut event = event();
+            event["rawPath"] = json!(path);
+            event["requestContext"]["http"]["path"] = json!(path);
+            event["rawQueryString"] = json!(query);
+            event["headers"] = json!(headers);
+            event["pathParameters"] = json!(parameters);
+            event["requestContext"]["http"]["sourceIp"] = json!(source_ip);
+            event["cookies"] = json!(cookies);
+            event["isBase64Encoded"] = json!(encoded);
+            event["body"] = match &body {
+                Some(body) if encoded => json!(STANDARD.encode(body)),
+                Some(body) => json!(String::from_utf8_lossy(body)),
+                None => Value::Null,
+            };
+            let request = request(&event);
+            if let Err(error) = request.body() {
+                prop_assert!(matches!(error, Error::Invalid(_)));
+            }
+            if let Ok(token) = request.bearer_token() {
+                prop_assert!(headers["authorization"].ends_with(token) && !token.is_empty());
+            }
+            prop_assert_eq!(request.source_ip(), source_ip.unwrap_or_default());
+            let deep = query.split('&').any(|part| part == "deep=1");
+            prop_assert!(!deep || request.query("deep").is_some());
+        }
+
+        #[test]
+        fn an_id_is_a_sign_and_digits(user_id in ids(), id in ids()) {
+            let mut event = event();
+            let parameters = HashMap::from([("user_id", &user_id), ("id", &id)]);
+            event["pathParameters"] = json!(parameters);
+            let request = request(&event);
+            let caller = Caller { user_id: 7, session: String::new() };
+            let expected = (number(&user_id), number(&id));
+            match request.own_task(&caller) {
+                Ok(found) => prop_assert_eq!((Some(7), Some(found)), expected),
+                Err(Error::NotYourTasks) => prop_assert!(expected.0.is_some_and(|id| id != 7) && expected.1.is_some()),
+                Err(Error::Invalid(broken)) => {
+                    let count = usize::from(expected.0.is_none()) + usize::from(expected.1.is_none());
+                    prop_assert_eq!(broken.len(), count);
+                }
+                Err(error) => prop_assert!(false, "{:?}", error),
+            }
+        }
+
+        #[test]
+        fn the_scheme_ends_at_the_first_space(scheme in "(?i)bearer|[!-~]{0,8}", rest in "[ -~]{0,30}") {
+            let request = with_header("authorization", &format!("{scheme} {rest}"));
+            match request.bearer_token() {
+                Ok(token) => prop_assert!(scheme.eq_ignore_ascii_case("bearer") && token == rest && !rest.is_empty()),
+                Err(Error::UnsupportedScheme) => prop_assert!(!scheme.eq_ignore_ascii_case("bearer")),
+                Err(error) => {
+                    prop_assert!(matches!(error, Error::NotAuthenticated));
+                    prop_assert!(scheme.is_empty() || rest.is_empty());
+                }
+            }
+        }
+
+        #[test]
+        fn json_is_what_says_so(
+            kind in "(application|Application|text|image)",
+            subtype in "(json|JSON|vnd\\.api\\+json|json5|jsonx|x-json|geo\\+JSON|\\+json|)",
+            parameters in "( ?; ?charset=[a-z0-9-]{1,5}|; ?boundary=\"a;b\"|;|)",
+        ) {
+            let is_json = kind.eq_ignore_ascii_case("application")
+                && (subtype.eq_ignore_ascii_case("json") || subtype.to_ascii_lowercase().ends_with("+json"));
+            let request = with_header("content-type", &format!("{kind}/{subtype}{parameters}"));
+            prop_assert_eq!(request.claims_json(), is_json);
+        }
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_it_is_once_it_is_decoded() {
+        for (length, fits) in [(MAX_BODY_BYTES, true), (MAX_BODY_BYTES + 1, false)] {
+            let body = format!("\"{}\"", "a".repeat(length - 2));
+            for (body, encoded) in [(STANDARD.encode(&body), true), (body, false)] {
+                let mut event = event();
+                event["body"] = json!(body);
+                event["isBase64Encoded"] = json!(encoded);
+                assert_eq!(request(&event).body().is_ok(), fits);
+            }
+        }
+    }
 }

@@ -5,9 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use futures_util::FutureExt as _;
-use lambda_http::{Response, service_fn};
+use lambda_http::request::LambdaRequest;
+use lambda_http::tower::ServiceBuilder;
+use lambda_http::{Adapter, LambdaEvent, Response, service_fn};
 use tokio::time::timeout;
 
+use super::request::without_uri;
 use super::{Reply, Request};
 use crate::error::Cause;
 use crate::settings::{self, Settings};
@@ -64,7 +67,13 @@ where
         let reply = record.keep(bounded(handler(request, app))).await;
         Ok::<_, Infallible>(Response::from(reply))
     };
-    telemetry::runtime_ended(lambda_http::run_concurrent(service_fn(answer)).await)
+    let service = ServiceBuilder::new()
+        .map_request(|event: LambdaEvent<LambdaRequest>| LambdaEvent {
+            payload: without_uri(event.payload),
+            ..event
+        })
+        .service(Adapter::from(service_fn(answer)));
+    telemetry::runtime_ended(lambda_runtime::run_concurrent(service).await)
 }
 
 /// The answer of a handler, whatever becomes of it.
