@@ -276,7 +276,8 @@ impl Function {
 
     /// Sends an HTTP request as API Gateway would, and gives the status, the headers and the body of the answer.
     pub async fn http(&self, request: &HttpEvent) -> HttpAnswer {
-        let answer = self.invoke(request.to_event()).await.expect("an answer");
+        let answer = self.invoke(request.to_event()).await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{failure}"));
         let body = answer["body"].as_str().expect("a body");
         HttpAnswer {
             status: answer["statusCode"].as_u64().expect("a status"),
@@ -541,7 +542,15 @@ impl HttpEvent {
         self.body(body)
     }
 
-    fn to_event(&self) -> Value {
+    /// Without the parameters of its path.
+    #[must_use]
+    pub fn without_parameters(mut self) -> Self {
+        self.parameters.clear();
+        self
+    }
+
+    /// The event.
+    pub fn to_event(&self) -> Value {
         // As API Gateway does: what is not text goes in base64.
         let (body, encoded) = match &self.body {
             None => (Value::Null, false),

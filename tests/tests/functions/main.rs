@@ -7,6 +7,7 @@ mod deployments;
 mod events;
 mod faults;
 mod files;
+mod hostile;
 mod migrations;
 mod pooler;
 mod purge;

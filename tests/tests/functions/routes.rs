@@ -145,15 +145,24 @@ impl Scene {
         };
         let request =
             HttpEvent::new(self.route.method, self.route.path, values).bearer(&self.token);
+        match self.body() {
+            Some(body) => request.json(&body),
+            None => request,
+        }
+    }
+
+    /// The body of the request, where the route reads one.
+    pub(crate) fn body(&self) -> Option<Value> {
         match self.route.function {
-            "register" => request.json(&self.newcomer),
-            "login" => request.json(&json!({"email": self.email, "password": PASSWORD})),
-            "change-password" => request
-                .json(&json!({"current_password": PASSWORD, "new_password": "another password"})),
-            "delete-account" => request.json(&json!({"password": PASSWORD})),
-            "create-task" => request.json(&json!({"title": "new"})),
-            "update-task" => request.json(&json!({"title": "changed"})),
-            _ => request,
+            "register" => Some(self.newcomer.clone()),
+            "login" => Some(json!({"email": self.email, "password": PASSWORD})),
+            "change-password" => {
+                Some(json!({"current_password": PASSWORD, "new_password": "another password"}))
+            }
+            "delete-account" => Some(json!({"password": PASSWORD})),
+            "create-task" => Some(json!({"title": "new"})),
+            "update-task" => Some(json!({"title": "changed"})),
+            _ => None,
         }
     }
 
