@@ -3,6 +3,7 @@
 
 mod account;
 mod auth;
+mod paths;
 mod tasks;
 mod tokens;
 mod welcome;

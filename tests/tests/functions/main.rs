@@ -9,6 +9,7 @@ mod faults;
 mod files;
 mod hostile;
 mod migrations;
+mod naughty;
 mod pooler;
 mod purge;
 mod routes;

@@ -1,0 +1,98 @@
+//! Paths that try to reach another's tasks, as only a server sees them: a client's library would tidy them up.
+
+use serde_json::json;
+use tests::api::{Api, User};
+use tests::leave_out;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Sends a request with its path as it stands, and gives the whole answer.
+async fn send(server: &str, user: &User, method: &str, path: &str) -> String {
+    let mut server_side = TcpStream::connect(server).await.expect("a connection");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: 19\r\n\r\n{{\"title\": \"stolen\"}}",
+        user.token
+    );
+    let sent = server_side.write_all(request.as_bytes()).await;
+    sent.expect("a connection");
+    let mut answer = Vec::new();
+    server_side
+        .read_to_end(&mut answer)
+        .await
+        .expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn no_path_leads_to_the_tasks_of_another() {
+    let base_url = std::env::var("BASE_URL").expect("BASE_URL is not set; run `./dev test`");
+    let Some(server) = base_url.strip_prefix("http://") else {
+        return leave_out("paths as they are", "BASE_URL is not an http:// address");
+    };
+    let server = server.trim_end_matches('/');
+    let api = Api::from_env();
+    let (victim, thief) = (api.register().await, api.register().await);
+    let secret = api.create(&victim, &json!({"title": "private"})).await;
+    let own = api.create(&thief, &json!({"title": "own"})).await;
+    let (victim_id, thief_id, secret_id, own_id) = (victim.id, thief.id, &secret["id"], &own["id"]);
+    let digits: String = victim_id
+        .to_string()
+        .bytes()
+        .map(|digit| format!("%{digit:02x}"))
+        .collect();
+
+    let mut paths = Vec::new();
+    for up in [
+        "..",
+        "%2e%2e",
+        ".%2E",
+        "..;",
+        "..%00",
+        "%252e%252e",
+        "..%c0%af",
+        "%uff0e%uff0e",
+    ] {
+        for slash in ["/", "%2F", "%2f", "//", "\\", "%5c", "%252f"] {
+            paths.push(format!(
+                "/api/{thief_id}{slash}{up}{slash}{victim_id}/tasks"
+            ));
+            paths.push(format!("/api/{thief_id}/tasks{slash}{up}{slash}{up}{slash}{victim_id}{slash}tasks{slash}{secret_id}"));
+            paths.push(format!(
+                "/api/{thief_id}/tasks/{own_id}{slash}{up}{slash}{secret_id}"
+            ));
+            paths.push(format!(
+                "/api/{victim_id}{slash}{up}{slash}{thief_id}/tasks/{secret_id}"
+            ));
+        }
+    }
+    for id in [
+        format!("{victim_id}%20"),
+        format!("{victim_id};{thief_id}"),
+        format!("{thief_id},{victim_id}"),
+        digits,
+    ] {
+        paths.push(format!("/api/{id}/tasks"));
+        paths.push(format!("/api/{id}/tasks/{secret_id}"));
+    }
+    paths.push(format!(
+        "/api/{thief_id}/tasks/{secret_id}?user_id={victim_id}"
+    ));
+    paths.push(format!(
+        "/api/{thief_id}/tasks?user_id={victim_id}&user_id={thief_id}"
+    ));
+    paths.push(format!("//api/{victim_id}/tasks/{secret_id}"));
+    paths.push(format!("{base_url}/api/{victim_id}/tasks/{secret_id}"));
+
+    for path in &paths {
+        for method in ["GET", "PUT", "DELETE"] {
+            let answer = send(server, &thief, method, path).await;
+            assert!(!answer.contains("private"), "{method} {path}: {answer}");
+            assert!(answer.starts_with("HTTP/1.1 "), "{method} {path}: {answer}");
+        }
+        let answer = send(server, &thief, "PATCH", &format!("{path}/complete")).await;
+        assert!(!answer.contains("private"), "{path}: {answer}");
+    }
+    let tasks = api.call(&victim, "GET", &victim.tasks(), None).await;
+    assert_eq!(tasks.expect(200), json!([secret]));
+}
