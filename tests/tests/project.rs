@@ -181,9 +181,20 @@ fn no_database_file_lies_in_the_project() {
     }
 }
 
+/// The folders of the workspace's packages.
+fn packages() -> Vec<String> {
+    toml("Cargo.toml")["workspace"]["members"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|member| member.as_str().expect("a folder").to_owned())
+        .collect()
+}
+
 #[test]
-fn every_version_stands_in_the_workspaces_table() {
-    for package in ["functions", "shared", "tests"] {
+fn every_version_stands_in_the_workspaces_table_and_each_there_is_used() {
+    let mut used = BTreeSet::new();
+    for package in packages() {
         let manifest = toml(&format!("{package}/Cargo.toml"));
         for (name, dependency) in manifest["dependencies"].as_table().expect("dependencies") {
             assert_eq!(
@@ -191,7 +202,29 @@ fn every_version_stands_in_the_workspaces_table() {
                 Some(true),
                 "{package}: {name}"
             );
+            used.insert(name.clone());
         }
+    }
+    let manifest = toml("Cargo.toml");
+    let table = manifest["workspace"]["dependencies"].as_table();
+    let listed: BTreeSet<_> = table.expect("dependencies").keys().cloned().collect();
+    assert_eq!(used, listed);
+}
+
+#[test]
+fn every_package_forbids_unsafe_code() {
+    let lints = &toml("Cargo.toml")["workspace"]["lints"];
+    assert_eq!(lints["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    for package in packages() {
+        let manifest = toml(&format!("{package}/Cargo.toml"));
+        let inherits = manifest
+            .get("lints")
+            .and_then(|lints| lints.get("workspace"));
+        assert_eq!(
+            inherits.and_then(toml::Value::as_bool),
+            Some(true),
+            "{package}"
+        );
     }
 }
 
