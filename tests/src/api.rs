@@ -54,9 +54,22 @@ impl Answer {
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
-        assert_eq!(self.headers["content-type"], "application/json");
-        assert_eq!(self.headers["cache-control"], "no-store");
-        assert_eq!(self.headers["x-content-type-options"], "nosniff");
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+            (
+                "content-security-policy",
+                "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+            ),
+            ("referrer-policy", "no-referrer"),
+            (
+                "strict-transport-security",
+                "max-age=63072000; includeSubDomains",
+            ),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(self.headers[name], value, "{name}");
+        }
         let request_id = self.headers["x-request-id"].to_str().expect("a text");
         assert!(request_id.len() >= 32, "{request_id}");
         self.json()
