@@ -316,6 +316,18 @@ impl Function {
         kilobytes.parse::<u64>().expect("a number") * 1024
     }
 
+    /// The processor time that all of its threads have had, in the system's ticks.
+    pub fn processor_time(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id()));
+        let stat = stat.expect("a process");
+        // After the name, which may hold spaces: fields 14 and 15 (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(") ").expect("a name");
+        let times = fields.split(' ').skip(11).take(2);
+        times
+            .map(|time| time.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
     /// Ends the process and gives all that it printed.
     pub async fn stop(mut self) -> String {
         self.process.start_kill().expect("a process");

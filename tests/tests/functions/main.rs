@@ -10,6 +10,7 @@ mod files;
 mod hostile;
 mod migrations;
 mod naughty;
+mod passwords;
 mod pooler;
 mod purge;
 mod routes;
