@@ -6,14 +6,18 @@ use crate::read;
 
 /// The functions, each by its name in the template.
 pub fn functions() -> Vec<(String, Yaml)> {
+    resources("AWS::Serverless::Function")
+}
+
+/// All that the template makes of a type, each by its name there.
+pub fn resources(kind: &str) -> Vec<(String, Yaml)> {
     let template = YamlLoader::load_from_str(&read("template.yaml"))
         .expect("YAML")
         .remove(0);
     let resources = template["Resources"].as_hash().expect("resources");
-    let functions = resources
+    resources
         .iter()
-        .filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::Serverless::Function"));
-    functions
+        .filter(|(_, resource)| resource["Type"].as_str() == Some(kind))
         .map(|(name, resource)| (name.as_str().expect("a name").to_owned(), resource.clone()))
         .collect()
 }

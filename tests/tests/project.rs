@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tests::{read, root, template};
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+use yaml_rust2::Yaml;
 
 /// A route: its method, its path, and the function that serves it.
 type Route = (String, String, String);
@@ -143,6 +144,96 @@ fn the_template_leaves_local_databases_out_and_takes_no_catch_all() {
     let template = read("template.yaml");
     for word in ["ALLOW_LOCAL_DATABASE", "$default", "DefinitionBody"] {
         assert!(!template.contains(word), "{word}");
+    }
+}
+
+/// The one resource of a type, and what the template says of it.
+fn properties_of_the(kind: &str) -> Yaml {
+    let mut resources = template::resources(kind);
+    assert_eq!(resources.len(), 1, "{kind}");
+    resources.remove(0).1["Properties"].clone()
+}
+
+#[test]
+fn browsers_call_the_api_from_configured_origins_alone_and_send_no_cookies() {
+    let api = properties_of_the("AWS::Serverless::HttpApi");
+    let cors = &api["CorsConfiguration"];
+    // A reference to the parameter, which is a list of exact origins.
+    assert_eq!(cors["AllowOrigins"].as_str(), Some("AllowedOrigins"));
+    assert!(cors["AllowCredentials"].is_badvalue());
+    let settings = read("samconfig.toml");
+    let origins = settings
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("\"AllowedOrigins="));
+    let origins: Vec<_> = origins.collect();
+    assert_eq!(origins.len(), 2, "{origins:?}");
+    for origin in origins {
+        assert!(
+            origin.starts_with("https://") && !origin.contains('*'),
+            "{origin}"
+        );
+    }
+}
+
+#[test]
+fn the_gateway_limits_what_hashes_a_password_more_than_the_rest() {
+    let api = properties_of_the("AWS::Serverless::HttpApi");
+    let limited = api["RouteSettings"].as_hash().expect("routes");
+    let limited: BTreeSet<_> = limited
+        .iter()
+        .map(|(route, settings)| {
+            for limit in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
+                assert_eq!(settings[limit].as_str(), Some("AuthThrottlingRate"));
+            }
+            route.as_str().expect("a route").to_owned()
+        })
+        .collect();
+    let hashing = ["register", "login", "change-password", "delete-account"];
+    let expected: BTreeSet<_> = routes_of_the_contract()
+        .into_iter()
+        .filter(|(_, _, function)| hashing.contains(&function.as_str()))
+        .map(|(method, path, _)| format!("{method} {path}"))
+        .collect();
+    assert_eq!(limited, expected);
+    let others = &api["DefaultRouteSettings"]["ThrottlingRateLimit"];
+    assert_eq!(others.as_str(), Some("ThrottlingRate"));
+}
+
+#[test]
+fn the_functions_may_do_nothing_in_aws_but_write_their_log() {
+    let role = properties_of_the("AWS::IAM::Role");
+    assert!(role["ManagedPolicyArns"].is_badvalue());
+    let policies = role["Policies"].as_vec().expect("policies");
+    let statements = policies
+        .iter()
+        .flat_map(|policy| policy["PolicyDocument"]["Statement"].as_vec())
+        .flatten();
+    let statements: Vec<_> = statements.collect();
+    assert_eq!(statements.len(), 1, "{statements:?}");
+    let actions = statements[0]["Action"].as_vec().expect("a list").iter();
+    assert_eq!(
+        actions.filter_map(Yaml::as_str).collect::<Vec<_>>(),
+        ["logs:CreateLogStream", "logs:PutLogEvents"]
+    );
+    assert_eq!(statements[0]["Resource"].as_str(), Some("FunctionLogs.Arn"));
+    for (name, function) in template::functions() {
+        let properties = &function["Properties"];
+        assert_eq!(
+            properties["Role"].as_str(),
+            Some("FunctionRole.Arn"),
+            "{name}"
+        );
+        assert!(properties["FunctionUrlConfig"].is_badvalue(), "{name}");
+    }
+}
+
+#[test]
+fn every_log_is_deleted_in_time() {
+    let logs = template::resources("AWS::Logs::LogGroup");
+    assert_eq!(logs.len(), 2);
+    for (name, log) in logs {
+        let retention = log["Properties"]["RetentionInDays"].as_str();
+        assert_eq!(retention, Some("LogRetentionDays"), "{name}");
     }
 }
 
