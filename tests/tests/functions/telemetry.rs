@@ -223,6 +223,56 @@ async fn nothing_of_a_request_is_logged_but_what_the_log_is_for() {
 }
 
 #[tokio::test]
+async fn every_login_and_every_refusal_is_in_the_log() {
+    let own = OwnDatabase::migrated().await;
+    let environment = own.environment.clone().with("AWS_LAMBDA_LOG_LEVEL", "INFO");
+    let environment = environment.with("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", "1");
+    let stage = Stage::on(&environment).await;
+    let (scene, thief) = (
+        stage.scene(route("login")).await,
+        stage.scene(route("get-task")).await,
+    );
+    let login = Function::start("login", &environment).await;
+    let wrong = json!({"email": scene.email, "password": "wrong"});
+    for request in [
+        scene.request(),
+        scene.request().json(&wrong),
+        scene.request(),
+        scene.request().json(&json!({})),
+    ] {
+        login.http(&request).await;
+    }
+    let get_task = Function::start("get-task", &environment).await;
+    let victims = stage.scene(route("get-task")).await;
+    for request in [
+        victims.request().bearer(&thief.token),
+        thief.about(&victims.task_id).request(),
+        victims.request().bearer("forged"),
+    ] {
+        get_task.http(&request).await;
+    }
+    let mut found = Vec::new();
+    for function in [login, get_task] {
+        for line in with_message(&lines(&function.stop().await), "answered") {
+            found.push(json!([line["status"], line["error"], line["user_id"]]));
+        }
+    }
+    assert_eq!(
+        found,
+        [
+            json!([200, null, scene.id()]),
+            json!([401, "wrong_credentials", null]),
+            json!([429, "too_many_attempts", null]),
+            json!([422, "invalid", null]),
+            json!([403, "not_yours", thief.id()]),
+            json!([404, "task_not_found", thief.id()]),
+            json!([401, "invalid_token", null]),
+        ]
+    );
+    own.drop().await;
+}
+
+#[tokio::test]
 async fn the_deep_health_check_tells_how_long_the_database_took() {
     let function = Function::start("health", &Environment::default()).await;
     for _ in 0..2 {
