@@ -1,8 +1,11 @@
 //! A look into the database, beside the API.
 
+use std::time::Duration;
+
 use native_tls::TlsConnector;
 use postgres_native_tls::MakeTlsConnector;
 use serde_json::Value;
+use tokio::time::sleep;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config};
 
@@ -152,6 +155,19 @@ impl OwnDatabase {
     pub async fn limit_connections(&self, limit: i32) {
         let limit = format!("ALTER DATABASE {} CONNECTION LIMIT {limit}", self.name);
         self.server.execute(&limit, &[]).await;
+    }
+
+    /// Waits until so many of its statements wait for a lock.
+    pub async fn until_waiting(&self, count: i64) {
+        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                       WHERE datname = current_database() AND NOT granted";
+        for _ in 0..500 {
+            if self.owner.row(waiting, &[]).await["count"] == count {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {count} statements wait for a lock");
     }
 
     /// Its name.

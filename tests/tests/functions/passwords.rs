@@ -1,13 +1,10 @@
 //! Two requests about one password at once, and the work that a wrong one takes.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
 use tests::database::OwnDatabase;
 use tests::function::{Function, HttpAnswer, HttpEvent};
 use tests::unique;
-use tokio::time::sleep;
 
 const NEW: &str = "another password";
 
@@ -53,19 +50,6 @@ impl Account {
         self.function("me").await.http(&request).await.status
     }
 
-    /// Waits until so many statements wait for a lock.
-    async fn waiting(&self, count: i64) {
-        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-                       WHERE datname = current_database() AND NOT granted";
-        for _ in 0..500 {
-            if self.own.owner.row(waiting, &[]).await["count"] == count {
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no {count} statements wait for a lock");
-    }
-
     /// Has both requests look at the account as it is, and then change it in this order: its row is kept locked until
     /// one waits for it, and then the other.
     async fn meet(&self, first: (&str, HttpEvent), second: (&str, HttpEvent)) -> [HttpAnswer; 2] {
@@ -75,12 +59,12 @@ impl Account {
         let (first, second, ()) = tokio::join!(
             one.http(&first.1),
             async {
-                self.waiting(1).await;
+                self.own.until_waiting(1).await;
                 other.http(&second.1).await
             },
             async {
-                self.waiting(1).await;
-                self.waiting(2).await;
+                self.own.until_waiting(1).await;
+                self.own.until_waiting(2).await;
                 holder.run("COMMIT").await;
             }
         );

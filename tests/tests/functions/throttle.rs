@@ -274,6 +274,31 @@ async fn guesses_at_once_are_counted_one_by_one() {
 }
 
 #[tokio::test]
+async fn of_guesses_that_see_one_left_one_is_made() {
+    let throttled = Throttled::new().await;
+    let (email, there) = (throttled.email.clone(), address());
+    let made = throttled.guesses(9, &email, "wrong", &there).await;
+    assert_eq!(made, [401; 9]);
+    let instances =
+        join_all((0..4).map(|_| Function::start("login", &throttled.environment))).await;
+    let request = guess(&email, "wrong", &there);
+    // All of them have looked, and none has counted.
+    let holder = throttled.own.connect().await;
+    holder.run("BEGIN; SELECT FROM attempt FOR UPDATE").await;
+    let (answers, ()) = tokio::join!(
+        join_all(instances.iter().map(|function| function.http(&request))),
+        async {
+            throttled.own.until_waiting(4).await;
+            holder.run("COMMIT").await;
+        }
+    );
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [401, 429, 429, 429]);
+    throttled.own.drop().await;
+}
+
+#[tokio::test]
 async fn an_address_may_register_so_often_in_an_hour() {
     let throttled = Throttled::with(&[("MAX_REGISTRATIONS_PER_ADDRESS", "3")]).await;
     let register = Function::start("register", &throttled.environment).await;
