@@ -143,6 +143,29 @@ async fn registering_names_every_broken_rule_at_once() {
 }
 
 #[tokio::test]
+async fn a_password_is_any_text_and_counts_to_its_last_character() {
+    let api = Api::from_env();
+    // 128 characters, and nearly twice as many bytes.
+    let password = format!(" {}Correct horse", "ü☃ ".repeat(38));
+    assert_eq!(password.chars().count(), 128);
+    let mut user = registration();
+    user["password"] = json!(password);
+    api.post("/api/auth/register", &user).await.expect(201);
+    let log_in = async |password: &str| {
+        let body = json!({"email": user["email"], "password": password});
+        api.post("/api/auth/login", &body).await.status.as_u16()
+    };
+    for (other, status) in [
+        (password.as_str(), 200),
+        (&password[..password.len() - 1], 401),
+        (password.trim(), 401),
+        (&password.to_lowercase(), 401),
+    ] {
+        assert_eq!(log_in(other).await, status, "{other}");
+    }
+}
+
+#[tokio::test]
 async fn a_broken_rule_shows_what_came_to_its_sender() {
     let api = Api::from_env();
     let body = json!({"username": "someone", "email": "someone@example.com", "password": "short"});
