@@ -231,6 +231,12 @@ mod tests {
         Tokens::new(&settings.expect("good settings"))
     }
 
+    /// Seconds since 1970, of a type that a float can hold.
+    fn now() -> u32 {
+        let now = unix_seconds(SystemTime::now()).expect("a time after 1970");
+        now.try_into().expect("a time before 2106")
+    }
+
     fn good_token() -> String {
         let issued = tokens().issue(7, "ada@example.com", "ada", SystemTime::now());
         issued.expect("a token").access_token.access_token
@@ -249,11 +255,11 @@ mod tests {
 
     /// Values that a claim may have, and others.
     fn claims() -> impl Strategy<Value = Map<String, Value>> {
-        let now = unix_seconds(SystemTime::now()).expect("a time after 1970");
+        let now = now();
         let times = select(vec![
             json!(now - 60),
             json!(now + 600),
-            json!(now as f64 + 300.5),
+            json!(f64::from(now) + 300.5),
         ]);
         let texts = select(vec![
             "7",
@@ -330,23 +336,23 @@ mod tests {
         fn a_token_of_ours_says_who_and_until_when(claims in claims()) {
             let claims = Value::Object(claims);
             let header = json!({"alg": "HS256", "typ": "JWT"});
-            let now = unix_seconds(SystemTime::now()).expect("a time after 1970");
+            let now = now();
             let time = |name| claims.get(name).and_then(Value::as_f64);
             let user_id = claims["sub"].as_str().and_then(|id| id.parse().ok());
             let session = claims["jti"].as_str();
             match tokens().verify(&signed(&header, &claims)) {
                 Ok(found) => {
                     prop_assert_eq!((Some(found.user_id), Some(found.session.as_str())), (user_id, session));
-                    prop_assert!(time("exp") >= Some(now as f64), "{}", claims);
-                    prop_assert!(time("iat") <= Some((now + 61) as f64) && time("nbf") <= Some((now + 1) as f64), "{}", claims);
+                    prop_assert!(time("exp") >= Some(f64::from(now)), "{}", claims);
+                    prop_assert!(time("iat") <= Some(f64::from(now + 61)) && time("nbf") <= Some(f64::from(now + 1)), "{}", claims);
                     prop_assert!(claims["aud"].is_null(), "{}", claims);
                 }
                 Err(error) => {
                     prop_assert!(matches!(error, Error::InvalidToken));
                     // It lacks something, then, or says something that a token of ours would not.
-                    let past = 0.0..=now as f64;
+                    let past = 0.0..=f64::from(now);
                     let typical = ["iat", "nbf"].iter().all(|name| time(name).is_some_and(|time| past.contains(&time)))
-                        && time("exp").is_some_and(|exp| exp >= (now + 60) as f64 && exp <= (now + 1_000) as f64)
+                        && time("exp").is_some_and(|exp| exp >= f64::from(now + 60) && exp <= f64::from(now + 1_000))
                         && ["aud", "iss"].iter().all(|name| claims.get(*name).is_none());
                     prop_assert!(!(typical && user_id.is_some() && session.is_some()), "{}", claims);
                 }
@@ -362,7 +368,7 @@ mod tests {
             ]),
         ) {
             let mut header = json!({"alg": "HS256", "typ": "JWT"});
-            let now = unix_seconds(SystemTime::now()).expect("a time after 1970");
+            let now = now();
             let claims = json!({"sub": "7", "jti": "a", "exp": now + 600});
             header[name] = value;
             let found = tokens().verify(&signed(&header, &claims));

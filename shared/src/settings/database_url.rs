@@ -750,7 +750,7 @@ mod tests {
 
             #[test]
             fn a_password_that_is_encoded_arrives_as_it_is(password in vec(1..=u8::MAX, 1..20)) {
-                let encoded: String = password.iter().map(|byte| format!("%{byte:02x}")).collect();
+                let encoded = format!("%{}", password.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("%"));
                 let url = parse(&format!("postgresql://owner:{encoded}@ep-1.neon.tech/todo")).expect("a good URL");
                 let config = url.driver_config();
                 prop_assert_eq!(config.get_password(), Some(password.as_slice()));

@@ -150,7 +150,7 @@ async fn a_route_that_reads_no_body_does_not_mind_one() {
     on_each(
         |route| !reads_a_body(route),
         async |_, trial| {
-            let body = [b"\xff{".as_slice(), &[b'['; 1024 * 1024]].concat();
+            let body = b"\xff[".repeat(512 * 1024);
             trial
                 .answered("a large body", &trial.scene.request().body(&body))
                 .await;
@@ -466,39 +466,39 @@ async fn a_header_that_no_server_lets_through_is_a_reported_failure_and_the_func
     }
 }
 
+/// The names of the ids in a trial's path.
+fn ids(trial: &Trial) -> &'static [&'static str] {
+    if trial.scene.route.has_task_id() {
+        &["user_id", "id"]
+    } else {
+        &["user_id"]
+    }
+}
+
+/// The id of a trial's own that has this name.
+fn own<'a>(trial: &'a Trial, name: &str) -> &'a str {
+    match name {
+        "id" => &trial.scene.task_id,
+        _ => &trial.scene.user_id,
+    }
+}
+
+/// The request of a trial with another text for one of the ids.
+fn with_id(trial: &Trial, name: &str, value: &str) -> HttpEvent {
+    let mut scene = trial.scene.clone();
+    let id = match name {
+        "id" => &mut scene.task_id,
+        _ => &mut scene.user_id,
+    };
+    value.clone_into(id);
+    scene.request()
+}
+
 #[tokio::test]
-async fn an_id_in_the_path_is_a_number_or_refused() {
-    on_each(Route::has_path_id, async |stage, mut trial| {
-        let names: &[&str] = if trial.scene.route.has_task_id() {
-            &["user_id", "id"]
-        } else {
-            &["user_id"]
-        };
-        let (foreign, long) = match trial.scene.route.function {
-            "create-task" => (
-                "Not authorized to create tasks for this user",
-                "9".repeat(4000),
-            ),
-            _ => (
-                "Not authorized to access this user's tasks",
-                "9".repeat(4000),
-            ),
-        };
-        let with = |trial: &Trial, name: &str, value: &str| {
-            let mut scene = trial.scene.clone();
-            let id = match name {
-                "id" => &mut scene.task_id,
-                _ => &mut scene.user_id,
-            };
-            value.clone_into(id);
-            scene.request()
-        };
-        for name in names {
-            let own = if *name == "id" {
-                trial.scene.task_id.clone()
-            } else {
-                trial.scene.user_id.clone()
-            };
+async fn what_is_no_number_is_no_id() {
+    on_each(Route::has_path_id, async |_, trial| {
+        for name in ids(&trial) {
+            let own = own(&trial, name);
             for value in [
                 "",
                 " ",
@@ -536,7 +536,7 @@ async fn an_id_in_the_path_is_a_number_or_refused() {
                 &format!("{own}\n"),
                 &"a".repeat(8000),
             ] {
-                let request = with(&trial, name, value);
+                let request = with_id(&trial, name, value);
                 trial
                     .invalid(value, &request, "int_parsing", json!(["path", name]))
                     .await;
@@ -544,50 +544,54 @@ async fn an_id_in_the_path_is_a_number_or_refused() {
                     .refused_with(value, &request.anonymous(), 401, "Not authenticated")
                     .await;
             }
-            let (status, detail) = if *name == "id" {
-                (404, "Task not found")
-            } else {
-                (403, foreign)
+        }
+        let nothing = trial.scene.request().without_parameters();
+        let (status, detail) = trial.refused("no parameters", &nothing).await;
+        let broken = detail.as_array().expect("a list").iter();
+        let places: Vec<_> = broken.map(|one| one["loc"][1].as_str()).collect();
+        let expected = ids(&trial).iter().copied().map(Some).collect();
+        assert_eq!((status, places), (422, expected));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_number_beyond_any_is_the_id_of_nothing() {
+    let long = "9".repeat(4000);
+    on_each(Route::has_path_id, async |_, trial| {
+        for name in ids(&trial) {
+            let (status, detail) = match (*name, trial.scene.route.function) {
+                ("id", _) => (404, "Task not found"),
+                (_, "create-task") => (403, "Not authorized to create tasks for this user"),
+                _ => (403, "Not authorized to access this user's tasks"),
             };
+            let negative = format!("-{}", own(&trial, name));
             for value in [
                 "-1",
                 "0",
                 "-0",
+                "4294967297",
                 "9223372036854775808",
                 "-9223372036854775809",
-                "4294967297",
                 &long,
-                &format!("-{own}"),
+                &negative,
             ] {
                 trial
-                    .refused_with(value, &with(&trial, name, value), status, detail)
+                    .refused_with(value, &with_id(&trial, name, value), status, detail)
                     .await;
             }
         }
-        let (status, detail) = trial
-            .refused("no parameters", &trial.scene.request().without_parameters())
-            .await;
-        let places: Vec<_> = detail
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|one| one["loc"][1].as_str())
-            .collect();
-        assert_eq!(
-            (status, places),
-            (422, names.iter().copied().map(Some).collect())
-        );
+    })
+    .await;
+}
 
-        for name in names {
+#[tokio::test]
+async fn an_id_may_have_a_sign_and_zeros() {
+    on_each(Route::has_path_id, async |stage, mut trial| {
+        for name in ids(&trial) {
             for zeros in ["+", "0", "+000", &"0".repeat(4000)] {
-                let own = if *name == "id" {
-                    &trial.scene.task_id
-                } else {
-                    &trial.scene.user_id
-                };
-                trial
-                    .answered(zeros, &with(&trial, name, &format!("{zeros}{own}")))
-                    .await;
+                let value = format!("{zeros}{}", own(&trial, name));
+                trial.answered(zeros, &with_id(&trial, name, &value)).await;
                 trial = trial.again(stage).await;
             }
         }

@@ -75,20 +75,20 @@ async fn every_text_of_a_task_comes_back_byte_for_byte() {
 
     // Each is created with one string, and changed to the next.
     let strings = strings();
-    let changes = strings.iter().zip(strings.iter().cycle().skip(1));
-    let changed = stream::iter(changes).map(async |(text, next)| {
+    let pairs = strings.iter().zip(strings.iter().cycle().skip(1));
+    let tasks = stream::iter(pairs).map(async |(text, next)| {
         let (sent, next) = (task(text), task(next));
-        let created = ask(&create, 201, post().json(&sent)).await;
-        has(&created, &sent);
-        let id = created["id"].to_string();
-        assert_eq!(ask(&get, 200, one("GET", &id)).await, created);
-        let changed = ask(&update, 200, one("PUT", &id).json(&next)).await;
-        has(&changed, &next);
-        assert_eq!(ask(&get, 200, one("GET", &id)).await, changed);
-        (created["id"].as_i64(), next)
+        let new = ask(&create, 201, post().json(&sent)).await;
+        has(&new, &sent);
+        let id = new["id"].to_string();
+        assert_eq!(ask(&get, 200, one("GET", &id)).await, new);
+        let later = ask(&update, 200, one("PUT", &id).json(&next)).await;
+        has(&later, &next);
+        assert_eq!(ask(&get, 200, one("GET", &id)).await, later);
+        (new["id"].as_i64(), next)
     });
-    let mut changed: Vec<_> = changed.buffer_unordered(4).collect().await;
-    changed.sort_by_key(|(id, _)| *id);
+    let mut tasks: Vec<_> = tasks.buffer_unordered(4).collect().await;
+    tasks.sort_by_key(|(id, _)| *id);
 
     let url = tests::database::url().expect("a DATABASE_URL");
     let database = Database::connect(&url).await;
@@ -97,8 +97,8 @@ async fn every_text_of_a_task_comes_back_byte_for_byte() {
     let listed = ask(&list, 200, HttpEvent::new("GET", TASKS, &[&user_id])).await;
     for found in [listed, Value::Array(database.rows(rows, &[&id]).await)] {
         let found = found.as_array().expect("a list");
-        assert_eq!(found.len(), changed.len());
-        for (found, (id, sent)) in found.iter().zip(&changed) {
+        assert_eq!(found.len(), tasks.len());
+        for (found, (id, sent)) in found.iter().zip(&tasks) {
             assert_eq!(found["id"].as_i64(), *id);
             has(found, sent);
         }
