@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -140,24 +140,28 @@ pub fn spawn(name: &str, environment: &Environment) -> Child {
         .expect("a process")
 }
 
-type Answers = HashMap<String, oneshot::Sender<Result<Value, Value>>>;
+/// What a function has made of an event, and when that was here.
+type Answered = (Instant, Result<Bytes, Bytes>);
+
+type Answers = HashMap<String, oneshot::Sender<Answered>>;
 
 /// The Runtime API's side of one function.
 struct Runtime {
     events: Mutex<mpsc::Receiver<(String, Value)>>,
     answers: Mutex<Answers>,
     /// How often the function asked for an event.
-    asked: mpsc::UnboundedSender<()>,
+    asked: mpsc::UnboundedSender<Instant>,
 }
 
 /// A running function.
 pub struct Function {
     process: Child,
+    started: Instant,
     /// Where all that it prints goes.
     log: PathBuf,
     runtime: Arc<Runtime>,
     events: mpsc::Sender<(String, Value)>,
-    asked: mpsc::UnboundedReceiver<()>,
+    asked: mpsc::UnboundedReceiver<Instant>,
     server: JoinHandle<()>,
     count: std::sync::atomic::AtomicU64,
 }
@@ -223,6 +227,7 @@ impl Function {
         let kind = if program.is_empty() { "log" } else { "traced" };
         let log = logs().join(format!("{}.{kind}", unique()));
         let file = File::create_new(&log).expect("a log");
+        let started = Instant::now();
         let process = command
             .args(&words[1..])
             .stdout(file.try_clone().expect("a log"))
@@ -231,6 +236,7 @@ impl Function {
             .expect("a process");
         Self {
             process,
+            started,
             log,
             runtime,
             events,
@@ -248,12 +254,13 @@ impl Function {
         }
     }
 
-    /// Waits until the function has asked for its first event.
-    pub async fn ready(&mut self) {
-        timeout(PATIENCE, self.asked.recv())
+    /// Waits until the function has asked for its next event, or its first, and gives the time from its start to that.
+    pub async fn ready(&mut self) -> Duration {
+        let asked = timeout(PATIENCE, self.asked.recv())
             .await
             .expect("the function does not ask for an event")
             .expect("a runtime");
+        asked - self.started
     }
 
     /// Gives the function an event and waits for what it makes of it.
@@ -261,6 +268,12 @@ impl Function {
     /// # Errors
     /// What the function reports as its own failure.
     pub async fn invoke(&self, event: Value) -> Result<Value, Value> {
+        let (_, answer) = self.answer(event).await;
+        let json = |bytes: Bytes| serde_json::from_slice(&bytes).expect("JSON");
+        answer.map(json).map_err(json)
+    }
+
+    async fn answer(&self, event: Value) -> Answered {
         let number = self
             .count
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -277,13 +290,20 @@ impl Function {
     /// Sends an HTTP request as API Gateway would, and gives the status, the headers and the body of the answer.
     pub async fn http(&self, request: &HttpEvent) -> HttpAnswer {
         let answer = self.invoke(request.to_event()).await;
-        let answer = answer.unwrap_or_else(|failure| panic!("{failure}"));
-        let body = answer["body"].as_str().expect("a body");
-        HttpAnswer {
-            status: answer["statusCode"].as_u64().expect("a status"),
-            headers: answer["headers"].clone(),
-            body: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")),
-        }
+        HttpAnswer::from(&answer.unwrap_or_else(|failure| panic!("{failure}")))
+    }
+
+    /// The same, with how long it took, and how long it was since the function was started.
+    pub async fn timed(&self, request: &HttpEvent) -> (HttpAnswer, Timing) {
+        let event = request.to_event();
+        let sent = Instant::now();
+        let (answered, answer) = self.answer(event).await;
+        let timing = Timing {
+            request: answered - sent,
+            since_start: answered - self.started,
+        };
+        let answer = serde_json::from_slice(&answer.expect("an answer")).expect("JSON");
+        (HttpAnswer::from(&answer), timing)
     }
 
     /// The id of its process.
@@ -309,9 +329,32 @@ impl Function {
 
     /// The memory that the process has in use, in bytes.
     pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that the process has had in use, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The time that the threads of the process have run, as Linux counts it for each of those that there are.
+    pub fn cpu(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process_id()));
+        let nanoseconds = threads.expect("a process").map(|thread| {
+            let schedule = thread.expect("a thread").path().join("schedstat");
+            // A thread may end meanwhile.
+            let schedule = std::fs::read_to_string(schedule).unwrap_or_default();
+            let ran: Option<u64> = schedule.split(' ').next().and_then(|ran| ran.parse().ok());
+            ran.unwrap_or_default()
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// A size in bytes that Linux tells of the process.
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
         let status = status.expect("a process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kilobytes = line.expect("a size").trim().trim_end_matches(" kB");
         kilobytes.parse::<u64>().expect("a number") * 1024
     }
@@ -357,6 +400,15 @@ fn logs() -> PathBuf {
     PathBuf::from(std::env::var_os("TEST_LOGS").expect("TEST_LOGS is not set; run `./dev test`"))
 }
 
+/// When an answer was here, before it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// From the request.
+    pub request: Duration,
+    /// From the start of the process.
+    pub since_start: Duration,
+}
+
 /// What a function answered over HTTP.
 pub struct HttpAnswer {
     /// The status.
@@ -371,6 +423,17 @@ impl fmt::Debug for HttpAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = without_token(self.body.clone());
         write!(formatter, "{} {} {body}", self.status, self.headers)
+    }
+}
+
+impl From<&Value> for HttpAnswer {
+    fn from(answer: &Value) -> Self {
+        let body = answer["body"].as_str().expect("a body");
+        Self {
+            status: answer["statusCode"].as_u64().expect("a status"),
+            headers: answer["headers"].clone(),
+            body: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")),
+        }
     }
 }
 
@@ -389,7 +452,7 @@ impl HttpAnswer {
 
 async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
     // A test that does not wait for it does not listen.
-    let _ = runtime.asked.send(());
+    let _ = runtime.asked.send(Instant::now());
     let Some((id, event)) = runtime.events.lock().await.recv().await else {
         return break_off();
     };
@@ -426,24 +489,15 @@ fn break_off() -> Response {
 }
 
 async fn response(runtime: State<Arc<Runtime>>, id: Path<String>, body: Bytes) -> StatusCode {
-    resolve(
-        &runtime,
-        &id,
-        Ok(serde_json::from_slice(&body).expect("JSON")),
-    )
-    .await
+    resolve(&runtime, &id, Ok(body)).await
 }
 
 async fn failure(runtime: State<Arc<Runtime>>, id: Path<String>, body: Bytes) -> StatusCode {
-    resolve(
-        &runtime,
-        &id,
-        Err(serde_json::from_slice(&body).expect("JSON")),
-    )
-    .await
+    resolve(&runtime, &id, Err(body)).await
 }
 
-async fn resolve(runtime: &Runtime, id: &str, answer: Result<Value, Value>) -> StatusCode {
+async fn resolve(runtime: &Runtime, id: &str, answer: Result<Bytes, Bytes>) -> StatusCode {
+    let answered = Instant::now();
     let sender = runtime
         .answers
         .lock()
@@ -451,7 +505,7 @@ async fn resolve(runtime: &Runtime, id: &str, answer: Result<Value, Value>) -> S
         .remove(id)
         .expect("an event of ours");
     // A test that has given up does not listen.
-    let _ = sender.send(answer);
+    let _ = sender.send((answered, answer));
     StatusCode::ACCEPTED
 }
 

@@ -9,6 +9,8 @@ pub mod database;
 pub mod former;
 pub mod function;
 pub mod relay;
+pub mod routes;
+pub mod size;
 pub mod template;
 pub mod token;
 

@@ -106,7 +106,8 @@ impl Relay {
         url.replacen(&server(), &format!("localhost:{}", self.address.port()), 1)
     }
 
-    /// How often the client has sent something after an answer, or as the first thing.
+    /// How often the client has sent something after an answer, or as the first thing. The handshake of TCP, which a
+    /// relay does not see, is not among them.
     pub fn round_trips(&self) -> u64 {
         self.shared.round_trips.load(Ordering::SeqCst)
     }
@@ -169,7 +170,7 @@ impl Relay {
         panic!("{} open connections", self.open());
     }
 
-    /// Lets everything take this much longer, each way.
+    /// Lets everything take this much longer, each way, the handshake of TCP too.
     pub fn delay(&self, delay: Duration) {
         *self.shared.delay.lock().expect("no panic") = delay;
     }
@@ -203,6 +204,9 @@ async fn connect(client: TcpStream, server: TcpStream, number: u64, shared: &Sha
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a socket");
     }
+    // The handshake of TCP, which the system has done by itself.
+    let delay = *shared.delay.lock().expect("no panic");
+    sleep(2 * delay).await;
     let link = Link {
         number,
         shared,

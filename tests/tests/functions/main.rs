@@ -13,9 +13,10 @@ mod naughty;
 mod passwords;
 mod pooler;
 mod purge;
-mod routes;
 mod soak;
 mod start;
 mod telemetry;
 mod throttle;
 mod verification;
+
+use tests::routes;

@@ -1,30 +1,33 @@
 //! Every route that needs the database, and for each a user of its own on whom it can be tried.
 
+use crate::api::{PASSWORD, registration};
+use crate::database::Database;
+use crate::function::{Environment, Function, HttpAnswer, HttpEvent};
 use serde_json::{Value, json};
-use tests::api::{PASSWORD, registration};
-use tests::database::Database;
-use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
 
 /// A route.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Route {
+pub struct Route {
     /// Its function.
-    pub(crate) function: &'static str,
+    pub function: &'static str,
     method: &'static str,
     path: &'static str,
     /// The status where all is well.
     status: u64,
     /// How many statements it takes.
-    pub(crate) statements: u64,
+    pub statements: u64,
     /// Whether to send its last statement twice would do something else than to send it once.
-    pub(crate) counts: bool,
+    pub counts: bool,
 }
 
-pub(crate) const TASKS: &str = "/api/{user_id}/tasks";
-pub(crate) const TASK: &str = "/api/{user_id}/tasks/{id}";
+/// The path of a user's tasks.
+pub const TASKS: &str = "/api/{user_id}/tasks";
+/// The path of one of them.
+pub const TASK: &str = "/api/{user_id}/tasks/{id}";
 
+/// All of them.
 #[rustfmt::skip]
-pub(crate) const ROUTES: [Route; 12] = [
+pub const ROUTES: [Route; 12] = [
     Route { function: "register", method: "POST", path: "/api/auth/register", status: 201, statements: 2, counts: false },
     Route { function: "login", method: "POST", path: "/api/auth/login", status: 200, statements: 2, counts: false },
     Route { function: "logout", method: "POST", path: "/api/auth/logout", status: 200, statements: 1, counts: false },
@@ -47,24 +50,24 @@ pub(crate) const ROUTES: [Route; 12] = [
 
 impl Route {
     /// Whether the path names a user.
-    pub(crate) fn has_path_id(&self) -> bool {
+    pub fn has_path_id(&self) -> bool {
         self.path.contains("{user_id}")
     }
 
     /// Whether the path names a task.
-    pub(crate) fn has_task_id(&self) -> bool {
+    pub fn has_task_id(&self) -> bool {
         self.path.contains("{id}")
     }
 }
 
 /// The route of a function.
-pub(crate) fn route(function: &str) -> Route {
+pub fn route(function: &str) -> Route {
     let route = ROUTES.iter().find(|route| route.function == function);
     *route.expect("a route")
 }
 
 /// Where scenes are set, on one database.
-pub(crate) struct Stage {
+pub struct Stage {
     environment: Environment,
     register: Function,
     create: Function,
@@ -72,21 +75,28 @@ pub(crate) struct Stage {
 
 /// A user with one task, and what a route is asked to do with them.
 #[derive(Clone)]
-pub(crate) struct Scene {
-    pub(crate) route: Route,
-    pub(crate) user_id: String,
-    pub(crate) token: String,
-    pub(crate) email: String,
-    pub(crate) task_id: String,
+pub struct Scene {
+    /// The route.
+    pub route: Route,
+    /// The user's id.
+    pub user_id: String,
+    /// The token of their session.
+    pub token: String,
+    /// Their email address.
+    pub email: String,
+    /// The id of their task.
+    pub task_id: String,
     newcomer: Value,
 }
 
 impl Stage {
-    pub(crate) async fn new() -> Self {
+    /// On the database of `DATABASE_URL`.
+    pub async fn new() -> Self {
         Self::on(&Environment::default()).await
     }
 
-    pub(crate) async fn on(environment: &Environment) -> Self {
+    /// On a database of a test's own.
+    pub async fn on(environment: &Environment) -> Self {
         Self {
             environment: environment.clone(),
             register: Function::start("register", environment).await,
@@ -95,7 +105,7 @@ impl Stage {
     }
 
     /// Registers a user, and creates the task.
-    pub(crate) async fn scene(&self, route: Route) -> Scene {
+    pub async fn scene(&self, route: Route) -> Scene {
         let user = registration();
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
         let registered = created(&self.register.http(&request).await);
@@ -116,7 +126,7 @@ impl Stage {
     }
 
     /// What the database holds before a request, and after it, where nothing goes wrong.
-    pub(crate) async fn without_fault(&self, route: Route, database: &Database) -> [Value; 2] {
+    pub async fn without_fault(&self, route: Route, database: &Database) -> [Value; 2] {
         let scene = self.scene(route).await;
         let before = scene.books(database).await;
         let function = Function::start(route.function, &self.environment).await;
@@ -128,7 +138,8 @@ impl Stage {
 
 impl Scene {
     /// The same for another task.
-    pub(crate) fn about(&self, task_id: &str) -> Self {
+    #[must_use]
+    pub fn about(&self, task_id: &str) -> Self {
         let task_id = task_id.to_owned();
         Self {
             task_id,
@@ -137,7 +148,7 @@ impl Scene {
     }
 
     /// The request, which succeeds if it is made once.
-    pub(crate) fn request(&self) -> HttpEvent {
+    pub fn request(&self) -> HttpEvent {
         let values: &[&str] = match (self.route.has_path_id(), self.route.has_task_id()) {
             (true, true) => &[&self.user_id, &self.task_id],
             (true, false) => &[&self.user_id],
@@ -166,18 +177,18 @@ impl Scene {
         }
     }
 
-    /// The user's id.
-    pub(crate) fn id(&self) -> i32 {
+    /// The user's id, as the database holds it.
+    pub fn id(&self) -> i32 {
         self.user_id.parse().expect("an id")
     }
 
     /// Whether the request was answered as it should be.
-    pub(crate) fn is_answered_by(&self, answer: &HttpAnswer) -> bool {
+    pub fn is_answered_by(&self, answer: &HttpAnswer) -> bool {
         answer.status == self.route.status
     }
 
     /// What the database holds of the user and the newcomer, but for what differs between two users.
-    pub(crate) async fn books(&self, database: &Database) -> Value {
+    pub async fn books(&self, database: &Database) -> Value {
         let newcomer = self.newcomer["username"].as_str();
         database
             .row(
