@@ -287,7 +287,9 @@ fn every_version_stands_in_the_workspaces_table_and_each_there_is_used() {
     let mut used = BTreeSet::new();
     for package in packages() {
         let manifest = toml(&format!("{package}/Cargo.toml"));
-        for (name, dependency) in manifest["dependencies"].as_table().expect("dependencies") {
+        let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
+        let tables = tables.iter().filter_map(|kind| manifest.get(kind)?.as_table());
+        for (name, dependency) in tables.flatten() {
             assert_eq!(
                 dependency.get("workspace").and_then(toml::Value::as_bool),
                 Some(true),
