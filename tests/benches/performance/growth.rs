@@ -1,0 +1,134 @@
+//! What a request takes as tables grow.
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use serde_json::json;
+use tests::api::registration;
+use tests::database::OwnDatabase;
+use tests::function::{Function, HttpEvent};
+use tests::routes::{TASK, TASKS};
+
+use crate::sample::Sample;
+
+/// What it takes with so many tasks in the table, of which so many are the caller's.
+#[derive(Serialize)]
+pub(crate) struct Growth {
+    pub(crate) tasks: i32,
+    pub(crate) own: i32,
+    /// Milliseconds for one of them.
+    pub(crate) get_p50_ms: f64,
+    /// Milliseconds for all of them.
+    pub(crate) list_p50_ms: f64,
+}
+
+/// How many tasks of the caller's.
+const OWN: [i32; 3] = [10, 100, 1_000];
+
+/// How many tasks a user has.
+const TASKS_OF_A_USER: i32 = 100;
+
+/// A database with so many tasks.
+struct Table {
+    own: OwnDatabase,
+    tasks: i32,
+    user_id: String,
+    token: String,
+    get: Function,
+    list: Function,
+}
+
+/// Asks for the same of tables of three sizes, in turn.
+pub(crate) async fn measure(most: i32, rounds: usize) -> Vec<Growth> {
+    let mut tables = join_all([100, 10_000, most].map(Table::fill)).await;
+    let mut measured = Vec::new();
+    for own in OWN {
+        let mut samples: Vec<_> = tables
+            .iter_mut()
+            .filter(|table| table.tasks >= own)
+            .map(|table| (table, Sample::default(), Sample::default()))
+            .collect();
+        for (table, ..) in &samples {
+            table.give(own).await;
+        }
+        for _ in 0..rounds {
+            for (table, get, list) in &mut samples {
+                table.ask(get, list).await;
+            }
+        }
+        measured.extend(samples.iter().map(|(table, get, list)| Growth {
+            tasks: table.tasks,
+            own,
+            get_p50_ms: get.median(),
+            list_p50_ms: list.median(),
+        }));
+    }
+    for table in tables {
+        table.own.drop().await;
+    }
+    measured
+}
+
+impl Table {
+    /// Makes one, where all tasks are others'.
+    async fn fill(tasks: i32) -> Self {
+        let own = OwnDatabase::migrated().await;
+        let fill = format!(
+            "INSERT INTO \"user\" (username, email, hashed_password)
+             SELECT 'u' || n, 'u' || n || '@example.com', '' FROM generate_series(1, {tasks} / {TASKS_OF_A_USER}) AS n;
+             INSERT INTO task (user_id, title, description, due_date, tags)
+             SELECT 1 + n % ({tasks} / {TASKS_OF_A_USER}), 'Buy milk and bread, no. ' || n,
+                    'Whole milk, and the bread with the seeds.', '2026-12-24', 'errands,food'
+             FROM generate_series(1, {tasks}) AS n"
+        );
+        own.owner.run(&fill).await;
+        let register = Function::start("register", &own.environment).await;
+        let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&registration());
+        let answer = register.http(&request).await;
+        let text = |name: &str| answer.body[name].as_str().expect("a text").to_owned();
+        Self {
+            tasks,
+            user_id: text("user_id"),
+            token: text("access_token"),
+            get: started("get-task", &own).await,
+            list: started("list-tasks", &own).await,
+            own,
+        }
+    }
+
+    /// Makes so many the caller's, from all over the table.
+    async fn give(&self, own: i32) {
+        let id: i32 = self.user_id.parse().expect("an id");
+        let step = self.tasks / own;
+        let give = "UPDATE task SET user_id = $1 WHERE id % $2 = 0 AND user_id <> $1";
+        self.own.owner.execute(give, &[&id, &step]).await;
+        let count = "SELECT count(*) FROM task WHERE user_id = $1";
+        let count = self.own.owner.row(count, &[&id]).await;
+        assert_eq!(count["count"], json!(own));
+        self.own.owner.execute("VACUUM (ANALYZE) task", &[]).await;
+    }
+
+    async fn ask(&mut self, get: &mut Sample, list: &mut Sample) {
+        // It is the caller's, whatever their number.
+        let middle = (self.tasks / 2).to_string();
+        let one = HttpEvent::new("GET", TASK, &[&self.user_id, &middle]).bearer(&self.token);
+        let all = HttpEvent::new("GET", TASKS, &[&self.user_id]).bearer(&self.token);
+        for (function, request, sample) in [(&mut self.get, one, get), (&mut self.list, all, list)]
+        {
+            // The first may have to prove that its connection still lives.
+            for is_counted in [false, true, true, true, true, true] {
+                let (answer, timing) = function.timed(&request).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                function.ready().await;
+                if is_counted {
+                    sample.add_time(timing.request);
+                }
+            }
+        }
+    }
+}
+
+async fn started(name: &str, own: &OwnDatabase) -> Function {
+    let mut function = Function::start(name, &own.environment).await;
+    function.ready().await;
+    function
+}

@@ -1,0 +1,77 @@
+//! Many instances at once.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use tests::database::OwnDatabase;
+use tests::function::{Environment, Function, HttpEvent};
+use tests::routes::{Stage, route};
+
+use crate::sample::Sample;
+
+/// What so many instances did, each of which had its next request when it had answered the last.
+#[derive(Serialize)]
+pub(crate) struct Throughput {
+    pub(crate) instances: usize,
+    pub(crate) pooled: bool,
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+/// Asks get-task, by way of the pooler too, where there is one.
+pub(crate) async fn measure(own: &OwnDatabase, seconds: u64) -> Vec<Throughput> {
+    let stage = Stage::on(&own.environment).await;
+    let request = stage.scene(route("get-task")).await.request();
+    let ways = [Some(own.environment.clone()), own.pooled_environment()];
+    let mut measured = Vec::new();
+    for (pooled, environment) in [false, true].into_iter().zip(ways) {
+        let Some(environment) = environment else {
+            continue;
+        };
+        for instances in [1, 10, 50] {
+            let duration = Duration::from_secs(seconds);
+            let latency = run(&environment, instances, &request, duration).await;
+            #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+            measured.push(Throughput {
+                instances,
+                pooled,
+                requests_per_second: latency.len() as f64 / duration.as_secs_f64(),
+                p50_ms: latency.percentile(50),
+                p99_ms: latency.percentile(99),
+            });
+        }
+    }
+    measured
+}
+
+async fn run(
+    environment: &Environment,
+    instances: usize,
+    request: &HttpEvent,
+    duration: Duration,
+) -> Sample {
+    let start = async |_| {
+        let mut function = Function::start("get-task", environment).await;
+        function.ready().await;
+        assert_eq!(function.http(request).await.status, 200);
+        function
+    };
+    let functions = join_all((0..instances).map(start)).await;
+    let end = Instant::now() + duration;
+    let ask = async |function: &Function| {
+        let mut latencies = Vec::new();
+        while Instant::now() < end {
+            let (answer, timing) = function.timed(request).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            latencies.push(timing.request);
+        }
+        latencies
+    };
+    let mut sample = Sample::default();
+    for latency in join_all(functions.iter().map(ask)).await.concat() {
+        sample.add_time(latency);
+    }
+    sample
+}
