@@ -2,6 +2,7 @@
 
 mod access;
 mod adoption;
+mod budget;
 mod connections;
 mod deployments;
 mod events;
