@@ -288,7 +288,9 @@ fn every_version_stands_in_the_workspaces_table_and_each_there_is_used() {
     for package in packages() {
         let manifest = toml(&format!("{package}/Cargo.toml"));
         let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
-        let tables = tables.iter().filter_map(|kind| manifest.get(kind)?.as_table());
+        let tables = tables
+            .iter()
+            .filter_map(|kind| manifest.get(kind)?.as_table());
         for (name, dependency) in tables.flatten() {
             assert_eq!(
                 dependency.get("workspace").and_then(toml::Value::as_bool),
