@@ -1,0 +1,70 @@
+// Registers, logs in and keeps tasks at BASE_URL, with types that were generated from openapi.yaml: ./dev test client
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import createClient from "openapi-fetch";
+import type { components, paths } from "./api.js";
+
+type NewTask = components["schemas"]["NewTask"];
+type TaskChanges = components["schemas"]["TaskChanges"];
+
+const client = createClient<paths>({ baseUrl: process.env["BASE_URL"] ?? "http://localhost:9000" });
+
+const username = `u-${randomBytes(8).toString("hex")}`;
+const credentials = { email: `${username}@example.com`, password: "correct horse battery" };
+
+const registration = await client.POST("/api/auth/register", { body: { username, ...credentials } });
+assert.equal(registration.data?.username, username);
+const again = await client.POST("/api/auth/register", { body: { username, ...credentials } });
+assert.equal(again.error?.detail, "Email already registered");
+
+const login = await client.POST("/api/auth/login", { body: credentials });
+assert(login.data);
+const path = { user_id: Number(login.data.user_id) };
+client.use({
+  onRequest({ request }) {
+    request.headers.set("Authorization", `Bearer ${login.data.access_token}`);
+  },
+});
+
+const creation = await client.POST("/api/{user_id}/tasks", {
+  params: { path },
+  body: { title: "Write the first program", priority: "High" } satisfies NewTask,
+});
+assert(creation.data);
+assert.equal(creation.data.due_date, null);
+
+const taskPath = { ...path, id: creation.data.id };
+const change = await client.PUT("/api/{user_id}/tasks/{id}", {
+  params: { path: taskPath },
+  body: { due_date: "1843-09-01" } satisfies TaskChanges,
+});
+assert.equal(change.data?.due_date, "1843-09-01");
+const completion = await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: { path: taskPath } });
+assert.equal(completion.data?.completed, true);
+
+const list = await client.GET("/api/{user_id}/tasks", { params: { path } });
+assert.deepEqual(list.data, [completion.data]);
+
+// What the API refuses, the types refuse before.
+const refusal = await client.POST("/api/{user_id}/tasks", {
+  params: { path },
+  // @ts-expect-error: it is called title
+  body: { titel: "Write the first program" },
+});
+const violation = refusal.error && refusal.response.status === 422 ? refusal.error.detail[0] : undefined;
+assert.deepEqual(violation, {
+  type: "missing",
+  loc: ["body", "title"],
+  msg: "Field required",
+  input: { titel: "Write the first program" },
+});
+
+const deletion = await client.DELETE("/api/{user_id}/tasks/{id}", { params: { path: taskPath } });
+assert.equal(deletion.data?.message, "Task deleted successfully");
+const absence = await client.GET("/api/{user_id}/tasks/{id}", { params: { path: taskPath } });
+assert.equal(absence.error?.detail, "Task not found");
+
+await client.POST("/api/auth/logout");
+const stranger = await client.GET("/api/auth/me");
+assert.equal(stranger.error?.detail, "Could not validate credentials");
