@@ -1,11 +1,13 @@
-//! What goes back: a status, a JSON body, and the one place that gives every error its status and text.
+//! What goes back: a status, a body, JSON in most cases, and the one place that gives every error its status and text.
 
-use lambda_http::Response;
+use std::fmt;
+
 use lambda_http::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
+use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Error;
@@ -39,13 +41,21 @@ const FOR_BROWSERS: [(HeaderName, &str); 5] = [
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A reply with a JSON body.
-#[derive(Debug)]
+/// A reply. Unless it says otherwise, its body is JSON and nobody keeps it.
 pub struct Reply {
     status: StatusCode,
-    header: Option<(HeaderName, HeaderValue)>,
-    request_id: Option<HeaderValue>,
-    body: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Body,
+}
+
+impl fmt::Debug for Reply {
+    /// Without the body, which may hold a token.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Reply")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Serialize)]
@@ -94,10 +104,37 @@ impl Reply {
         }
         Ok(Self {
             status,
-            header: None,
-            request_id: None,
-            body,
+            headers: Vec::new(),
+            body: body.into(),
         })
+    }
+
+    /// 200 with this body.
+    pub fn bytes(body: Vec<u8>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+    }
+
+    /// 304: the client has the body already.
+    pub fn not_modified() -> Self {
+        Self {
+            status: StatusCode::NOT_MODIFIED,
+            headers: Vec::new(),
+            body: Body::Empty,
+        }
+    }
+
+    /// With this header, its name in lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        ));
+        self
     }
 
     /// The answer to a request that cannot have what it asked for. A 5xx has a fixed text; its cause is for the log.
@@ -109,9 +146,8 @@ impl Reply {
                 let body = serde_json::to_string(&Detail { detail: violations });
                 return Self {
                     status: StatusCode::UNPROCESSABLE_ENTITY,
-                    header: None,
-                    request_id: None,
-                    body: body.unwrap_or_default(),
+                    headers: Vec::new(),
+                    body: body.unwrap_or_default().into(),
                 };
             }
             Error::NotAuthenticated => (StatusCode::UNAUTHORIZED, bearer, "Not authenticated"),
@@ -169,19 +205,17 @@ impl Reply {
         let body = serde_json::to_string(&Detail { detail }).unwrap_or_default();
         Self {
             status,
-            header,
-            request_id: None,
-            body,
+            headers: header.into_iter().collect(),
+            body: body.into(),
         }
     }
 
     /// With the id of the request that it answers: what a user can quote, and an operator look for in the log.
     #[must_use]
-    pub(crate) fn with_request_id(self, id: &str) -> Self {
-        Self {
-            request_id: HeaderValue::from_str(id).ok(),
-            ..self
-        }
+    pub(crate) fn with_request_id(mut self, id: &str) -> Self {
+        let id = HeaderValue::from_str(id).ok();
+        self.headers.extend(id.map(|id| (X_REQUEST_ID, id)));
+        self
     }
 
     /// The status.
@@ -200,19 +234,15 @@ fn bytes_in_envelope(json: &str) -> usize {
             .count()
 }
 
-impl From<Reply> for Response<lambda_http::Body> {
+impl From<Reply> for Response<Body> {
     fn from(reply: Reply) -> Self {
-        let mut response = Self::new(reply.body.into());
+        let mut response = Self::new(reply.body);
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in FOR_BROWSERS {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        if let Some(id) = reply.request_id {
-            headers.insert(X_REQUEST_ID, id);
-        }
-        if let Some((name, value)) = reply.header {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, value) in reply.headers {
             headers.insert(name, value);
         }
         response

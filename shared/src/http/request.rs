@@ -141,6 +141,17 @@ impl Request {
             })
     }
 
+    /// What the path ends with, whatever a stage or a mapping puts before it.
+    pub fn last_segment(&self) -> &str {
+        let path = self.0.uri().path();
+        path.rsplit_once('/').map_or(path, |(_, last)| last)
+    }
+
+    /// A header, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers().get(name)?.to_str().ok()
+    }
+
     /// Where the request comes from: the gateway's word, since a header is anyone's.
     pub fn source_ip(&self) -> &str {
         match self.0.request_context_ref() {
