@@ -240,8 +240,9 @@ impl From<Reply> for Response<Body> {
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, value) in FOR_BROWSERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
         for (name, value) in reply.headers {
             headers.insert(name, value);
         }
