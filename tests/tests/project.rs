@@ -92,6 +92,8 @@ fn routes_of_the_contract() -> BTreeSet<Route> {
         ),
         ("GET", "/health", "health"),
         ("GET", "/", "docs"),
+        ("GET", "/docs", "docs"),
+        ("GET", "/openapi.json", "docs"),
     ]
     .into_iter()
     .map(|(method, path, function)| (method.to_owned(), path.to_owned(), function.to_owned()))
