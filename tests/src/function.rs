@@ -615,7 +615,7 @@ impl HttpEvent {
         self
     }
 
-    /// The event.
+    /// The event that it is to a function.
     pub fn to_event(&self) -> Value {
         // As API Gateway does: what is not text goes in base64.
         let (body, encoded) = match &self.body {

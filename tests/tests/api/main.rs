@@ -4,6 +4,7 @@
 mod account;
 mod auth;
 mod paths;
+mod docs;
 mod tasks;
 mod tokens;
 mod welcome;

@@ -1,5 +1,7 @@
 //! Events that only API Gateway makes, and what becomes of them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tests::api::{PASSWORD, registration};
 use tests::database::OwnDatabase;
@@ -42,6 +44,26 @@ async fn a_body_in_base64_is_read_as_what_it_is() {
         (422, &json!("json_invalid"))
     );
     assert_eq!(answer.body["detail"][0]["loc"], json!(["body", 11]));
+}
+
+#[tokio::test]
+async fn a_document_goes_in_base64_behind_the_path_of_a_stage_too() {
+    let function = Function::start("docs", &Environment::default()).await;
+    for (path, start) in [
+        ("/docs", &b"<!doctype html>"[..]),
+        ("/stage/docs", b"<!doctype html>"),
+        ("/stage/openapi.json", b"{\"openapi\":"),
+        ("/stage/", b"{\"message\":"),
+    ] {
+        let event = HttpEvent::new("GET", path, &[]).to_event();
+        let answer = function.invoke(event).await.expect("an answer");
+        let body = answer["body"].as_str().expect("a body");
+        let body = match answer["isBase64Encoded"].as_bool() {
+            Some(true) => STANDARD.decode(body).expect("base64"),
+            _ => body.as_bytes().to_owned(),
+        };
+        assert!(body.starts_with(start), "{path}");
+    }
 }
 
 #[tokio::test]
