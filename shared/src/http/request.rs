@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::IntErrorKind;
 
 use lambda_http::RequestExt as _;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use lambda_http::request::{LambdaRequest, RequestContext};
 
@@ -143,8 +144,22 @@ impl Request {
 
     /// What the path ends with, whatever a stage or a mapping puts before it.
     pub fn last_segment(&self) -> &str {
-        let path = self.0.uri().path();
+        let path = self.path();
         path.rsplit_once('/').map_or(path, |(_, last)| last)
+    }
+
+    fn path(&self) -> &str {
+        self.gateway()
+            .and_then(|context| context.http.path.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// What the gateway says of the request.
+    fn gateway(&self) -> Option<&ApiGatewayV2httpRequestContext> {
+        match self.0.request_context_ref() {
+            Some(RequestContext::ApiGatewayV2(context)) => Some(context),
+            _ => None,
+        }
     }
 
     /// A header, where it is text.
@@ -154,12 +169,10 @@ impl Request {
 
     /// Where the request comes from: the gateway's word, since a header is anyone's.
     pub fn source_ip(&self) -> &str {
-        match self.0.request_context_ref() {
-            Some(RequestContext::ApiGatewayV2(context)) => {
-                context.http.source_ip.as_deref().unwrap_or_default()
-            }
-            _ => "",
-        }
+        let source_ip = self
+            .gateway()
+            .and_then(|context| context.http.source_ip.as_deref());
+        source_ip.unwrap_or_default()
     }
 
     /// Lambda's id of the request, by which its log lines are found.
@@ -170,20 +183,17 @@ impl Request {
 
     /// The method and the path, with the names of the parameters in place of their values.
     pub(crate) fn route(&self) -> String {
-        let Some(RequestContext::ApiGatewayV2(context)) = self.0.request_context_ref() else {
-            return self.0.method().to_string();
-        };
-        match &context.route_key {
-            Some(route) if route.contains('/') => route.clone(),
-            // What serves the functions locally knows no routes by name.
-            _ => {
-                let mut path = context.http.path.clone().unwrap_or_default();
+        let route = self.gateway().and_then(|context| context.route_key.clone());
+        route
+            .filter(|route| route.contains('/'))
+            .unwrap_or_else(|| {
+                // What serves the functions locally knows no routes by name.
+                let mut path = self.path().to_owned();
                 for (name, value) in self.0.path_parameters().iter() {
                     path = path.replacen(&format!("/{value}"), &format!("/{{{name}}}"), 1);
                 }
                 format!("{} {path}", self.0.method())
-            }
-        }
+            })
     }
 
     /// The root of X-Ray's trace that the request is a part of.

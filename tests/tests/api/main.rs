@@ -3,8 +3,8 @@
 
 mod account;
 mod auth;
-mod paths;
 mod docs;
+mod paths;
 mod tasks;
 mod tokens;
 mod welcome;
