@@ -36,11 +36,12 @@ async fn no_path_leads_to_the_tasks_of_another() {
     let secret = api.create(&victim, &json!({"title": "private"})).await;
     let own = api.create(&thief, &json!({"title": "own"})).await;
     let (victim_id, thief_id, secret_id, own_id) = (victim.id, thief.id, &secret["id"], &own["id"]);
-    let digits: String = victim_id
+    let digits: Vec<_> = victim_id
         .to_string()
         .bytes()
         .map(|digit| format!("%{digit:02x}"))
         .collect();
+    let digits = digits.concat();
 
     let mut paths = Vec::new();
     for up in [
