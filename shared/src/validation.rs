@@ -300,6 +300,8 @@ pub(crate) mod tests {
             "2",
             "ada",
             "ada_b-1",
+            "ada.b",
+            "äda",
             "a b",
             "a@example.com",
             "a@b",
