@@ -369,7 +369,7 @@ impl fmt::Display for Report {
             let verdict = if target.is_met { "met" } else { "MISSED" };
             writeln!(
                 to,
-                "{:6} {:60} {:6.2} of {:.2}",
+                "{:6} {:60} {:7.3} of {:.2}",
                 verdict, target.what, target.measured, target.limit
             )?;
         }
