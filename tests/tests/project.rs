@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tests::{read, root, template};
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
-use yaml_rust2::Yaml;
+use yaml_rust2::{Yaml, YamlLoader};
 
 /// A route: its method, its path, and the function that serves it.
 type Route = (String, String, String);
@@ -70,6 +70,26 @@ fn routes_of_the_template() -> BTreeSet<Route> {
     routes
 }
 
+/// The routes that openapi.yaml describes: their methods and paths.
+fn routes_of_the_document() -> BTreeSet<(String, String)> {
+    let document = YamlLoader::load_from_str(&read("openapi.yaml"))
+        .expect("YAML")
+        .remove(0);
+    let methods = ["get", "put", "post", "delete", "patch"];
+    let paths = document["paths"].as_hash().expect("paths");
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let path = path.as_str().expect("a path");
+            let described = item.as_hash().expect("an object").keys();
+            described
+                .filter_map(Yaml::as_str)
+                .filter(|key| methods.contains(key))
+                .map(|method| (method.to_uppercase(), path.to_owned()))
+        })
+        .collect()
+}
+
 /// The routes that the contract lists.
 fn routes_of_the_contract() -> BTreeSet<Route> {
     [
@@ -104,6 +124,15 @@ fn routes_of_the_contract() -> BTreeSet<Route> {
 fn the_template_the_local_router_and_the_contract_name_the_same_routes() {
     assert_eq!(routes_of_the_local_router(), routes_of_the_contract());
     assert_eq!(routes_of_the_template(), routes_of_the_contract());
+}
+
+#[test]
+fn the_document_describes_every_route_and_no_other() {
+    let served: BTreeSet<_> = routes_of_the_local_router()
+        .into_iter()
+        .map(|(method, path, _)| (method, path))
+        .collect();
+    assert_eq!(routes_of_the_document(), served);
 }
 
 #[test]
