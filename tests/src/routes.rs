@@ -163,7 +163,7 @@ impl Scene {
     }
 
     /// The body of the request, where the route reads one.
-    pub(crate) fn body(&self) -> Option<Value> {
+    pub fn body(&self) -> Option<Value> {
         match self.route.function {
             "register" => Some(self.newcomer.clone()),
             "login" => Some(json!({"email": self.email, "password": PASSWORD})),

@@ -321,7 +321,7 @@ fn every_version_stands_in_the_workspaces_table_and_each_there_is_used() {
         let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
         let tables = tables
             .iter()
-            .filter_map(|kind| manifest.get(kind)?.as_table());
+            .filter_map(|kind| manifest.get(*kind)?.as_table());
         for (name, dependency) in tables.flatten() {
             assert_eq!(
                 dependency.get("workspace").and_then(toml::Value::as_bool),
