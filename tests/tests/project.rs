@@ -237,7 +237,7 @@ fn the_functions_may_do_nothing_in_aws_but_write_their_log() {
     let policies = role["Policies"].as_vec().expect("policies");
     let statements = policies
         .iter()
-        .flat_map(|policy| policy["PolicyDocument"]["Statement"].as_vec())
+        .filter_map(|policy| policy["PolicyDocument"]["Statement"].as_vec())
         .flatten();
     let statements: Vec<_> = statements.collect();
     assert_eq!(statements.len(), 1, "{statements:?}");
