@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 
 use crate::Error;
 use crate::auth::Caller;
-use crate::auth::session::with_caller;
+use crate::auth::session::{lives, with_caller};
 use crate::database::{self, Database, Statement};
 use crate::timestamp;
 use crate::validation::{Body, Broken, Fields, any_text, lax_bool, nullable, text};
@@ -183,11 +183,13 @@ impl Task {
     }
 }
 
-const LIST: Statement = Statement::read(with_caller!(
+const LIST: Statement = Statement::read(concat!(
     "SELECT",
     task_columns!(),
-    "FROM caller LEFT JOIN task ON task.user_id = caller.user_id
-     ORDER BY task.id"
+    "FROM session LEFT JOIN task ON task.user_id = session.user_id
+     WHERE",
+    lives!(),
+    "ORDER BY task.id"
 ));
 
 /// The caller's tasks, by id.
@@ -244,10 +246,12 @@ pub async fn create(database: &Database, caller: &Caller, task: &NewTask) -> Res
     }
 }
 
-const GET: Statement = Statement::read(with_caller!(
+const GET: Statement = Statement::read(concat!(
     "SELECT",
     task_columns!(),
-    "FROM caller LEFT JOIN task ON task.user_id = caller.user_id AND task.id = $3"
+    "FROM session LEFT JOIN task ON task.user_id = session.user_id AND task.id = $3
+     WHERE",
+    lives!(),
 ));
 
 /// One of the caller's tasks.

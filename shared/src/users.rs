@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::auth::password::{self, Verified};
-use crate::auth::session::{self, with_caller};
+use crate::auth::session::{self, lives, with_caller};
 use crate::auth::throttle::{Stranger, count_attempt, guess, registration, take_back};
 use crate::auth::{Caller, IssuedToken};
 use crate::database::{self, Database, Statement};
@@ -130,10 +130,12 @@ impl Credentials {
     }
 }
 
-const ME: Statement = Statement::read(with_caller!(
+const ME: Statement = Statement::read(concat!(
     "SELECT",
     user_columns!(),
-    "FROM caller JOIN \"user\" AS account ON account.id = caller.user_id"
+    "FROM session JOIN \"user\" AS account ON account.id = session.user_id
+     WHERE",
+    lives!(),
 ));
 
 /// The caller.

@@ -13,26 +13,36 @@ use super::{Caller, IssuedToken};
 use crate::database::{self, Database, Statement};
 use crate::{Error, telemetry};
 
-/// Begins a statement with the common table `caller`: the user's id where the session of `$1` (its `jti`) and `$2`
-/// (its user) lives, and no row where it does not.
+/// The condition that a row of `session` is that of `$1` (its `jti`) and `$2` (its user), and lives.
+macro_rules! lives {
+    () => {
+        " session.token_jti = $1
+          AND session.user_id = $2
+          AND NOT session.revoked
+          AND session.expires_at > now() AT TIME ZONE 'utc' "
+    };
+}
+pub(crate) use lives;
+
+/// Begins a statement with the common table `caller`: the user's id where the session lives, and no row where it does
+/// not. It is for statements that write; one that only reads does so from `session` itself, since the server takes as
+/// long to take a common table apart as to find a task.
 macro_rules! with_caller {
     ($($rest:expr),+ $(,)?) => {
         concat!(
-            "WITH caller AS (
-                SELECT session.user_id
-                FROM session
-                WHERE session.token_jti = $1
-                  AND session.user_id = $2
-                  AND NOT session.revoked
-                  AND session.expires_at > now() AT TIME ZONE 'utc'
-            )",
+            "WITH caller AS (SELECT session.user_id FROM session WHERE",
+            $crate::auth::session::lives!(),
+            ")",
             $($rest),+
         )
     };
 }
 pub(crate) use with_caller;
 
-const CHECK: Statement = Statement::read(with_caller!("SELECT caller.user_id FROM caller"));
+const CHECK: Statement = Statement::read(concat!(
+    "SELECT session.user_id FROM session WHERE",
+    lives!()
+));
 
 /// Sees whether the caller's session lives.
 ///
