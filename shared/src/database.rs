@@ -162,7 +162,11 @@ impl Database {
             if was_sent_again || !may_be_sent_again {
                 return Err(Error::Unavailable(cause));
             }
-            warn!(%cause, "sending a statement again, on a new connection");
+            warn!(
+                request_id = telemetry::request::id(),
+                %cause,
+                "sending a statement again, on a new connection"
+            );
             telemetry::request::retry();
             was_sent_again = true;
             self.connections.drop_idle();

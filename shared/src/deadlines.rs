@@ -38,9 +38,6 @@ pub(crate) const TRUST: Duration = Duration::from_secs(5);
 /// at worst.
 pub(crate) const PROOF: Duration = Duration::from_secs(1);
 
-/// Seeing whether an idle connection is still open, which takes no round trip.
-pub(crate) const RECYCLE: Duration = Duration::from_secs(1);
-
 /// One statement and its answer.
 pub(crate) const STATEMENT: Duration = Duration::from_secs(5);
 

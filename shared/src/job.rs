@@ -45,7 +45,7 @@ pub async fn serve_events<T: Serialize, E: Display>(
         let time_left = deadline.elapsed().err().map(|ahead| ahead.duration());
         let answer = job(event.payload, time_left.unwrap_or_default()).await;
         answer.map_err(|cause| {
-            error!(%cause, "failed");
+            error!(request_id = event.context.request_id, %cause, "failed");
             lambda_runtime::Error::from(cause.to_string())
         })
     };

@@ -34,9 +34,7 @@ pub fn init() {
         .unwrap_or(LevelFilter::INFO);
     let ours = Targets::new()
         .with_default(LevelFilter::WARN.min(level))
-        .with_target(env!("CARGO_PKG_NAME"), level)
-        // The span that bears the request's id.
-        .with_target("lambda_runtime::layers", LevelFilter::INFO.min(level));
+        .with_target(env!("CARGO_PKG_NAME"), level);
 
     let lines = tracing_subscriber::fmt::layer();
     let lines = if is_for_people() {
@@ -46,6 +44,7 @@ pub fn init() {
             .json()
             .flatten_event(true)
             .with_current_span(false)
+            .with_span_list(false)
             .boxed()
     };
     // A second call, as tests make, changes nothing.
@@ -60,6 +59,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         .map(ToString::to_string)
         .unwrap_or_default();
     error!(
+        request_id = request::id(),
         location,
         "panic: {}",
         panic.payload_as_str().unwrap_or("no message")

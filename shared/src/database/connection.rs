@@ -12,11 +12,11 @@
 //!
 //! An instance is frozen between requests, while Neon suspends computes and networks forget. What a connection has
 //! become meanwhile shows in two ways. Where the other side closed it, its socket says so as soon as the reactor has
-//! run, which is waited for whenever a connection is taken from the pool. Where the other side has fallen silent, only
-//! an answer tells: so a connection is trusted for [`TRUST`](deadlines::TRUST) after it was last heard, by the wall
-//! clock, since a frozen process may not see other clocks move. After that it has to prove itself within
-//! [`PROOF`](deadlines::PROOF). A statement that only reads is its own proof; before a write goes an empty query, since
-//! a write whose answer is lost cannot be sent again.
+//! run. Where the other side has fallen silent, only an answer tells: so a connection is trusted for
+//! [`TRUST`](deadlines::TRUST) after it was last heard, by the wall clock, since a frozen process may not see other
+//! clocks move. After that its socket is looked at, and it has to prove itself within [`PROOF`](deadlines::PROOF). A
+//! statement that only reads is its own proof; before a write goes an empty query, since a write whose answer is lost
+//! cannot be sent again. For the same reason the socket is looked at before every write.
 //!
 //! A connection that fails is closed, never repaired, and what it was asked is asked again on a new one where that is
 //! safe:
@@ -37,7 +37,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
 use futures_util::TryStreamExt as _;
@@ -127,12 +126,9 @@ impl Connections {
             last_failure: Mutex::default(),
             refusal: Mutex::default(),
         };
+        // Without timeouts of its own: that of a lease covers all that it does.
         Pool::builder(manager)
             .max_size(self.max)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(deadlines::ACQUIRE))
-            .create_timeout(Some(deadlines::ACQUIRE))
-            .recycle_timeout(Some(deadlines::RECYCLE))
             .build()
             .map_err(|error| Cause::from_error("the pool", &error))
     }
@@ -144,6 +140,24 @@ struct Connection {
     client: ClientWrapper,
     /// When it last answered.
     heard: SystemTime,
+}
+
+impl Connection {
+    fn is_doubtful(&self) -> bool {
+        // A clock that was set back tells nothing either.
+        !self
+            .heard
+            .elapsed()
+            .is_ok_and(|idle| idle < deadlines::TRUST)
+    }
+
+    /// Whether its socket says that it was closed. That takes no round trip: first the reactor looks at the socket, then
+    /// the task that reads from it can see what it found.
+    async fn is_closed(&self) -> bool {
+        yield_now().await;
+        yield_now().await;
+        self.client.is_closed()
+    }
 }
 
 /// Makes the connections of the pool, and sees which of them are still open.
@@ -193,9 +207,9 @@ impl managed::Manager for Manager {
         connection: &mut Connection,
         metrics: &Metrics,
     ) -> RecycleResult<ConnectError> {
-        // First the reactor looks at the socket, then the task that reads from it can see that it was closed.
-        yield_now().await;
-        yield_now().await;
+        if connection.is_doubtful() && connection.is_closed().await {
+            return Err(managed::RecycleError::message("closed"));
+        }
         managed::Manager::recycle(&self.postgres, &mut connection.client, metrics)
             .await
             .map_err(|_| managed::RecycleError::message("closed"))
@@ -275,17 +289,16 @@ impl Lease {
     ) -> Result<Option<Vec<T>>, Failure> {
         let deadline = retry::until(deadline, deadlines::STATEMENT);
         let mut first_by = deadline;
-        let doubtful = self.is_doubtful();
-        if doubtful && statement.effect == Effect::Read {
-            first_by = retry::until(deadline, deadlines::PROOF);
-        } else if doubtful {
-            self.prove().await?;
+        match (self.connection().is_doubtful(), statement.effect) {
+            (true, Effect::Read) => first_by = retry::until(deadline, deadlines::PROOF),
+            (true, _) => self.prove().await?,
+            (false, Effect::Write) if self.connection().is_closed().await => {
+                return Err(Failure::NotRun(Cause::new("the connection was closed")));
+            }
+            (false, _) => {}
         }
 
         let client = self.client();
-        if client.is_closed() {
-            return Err(Failure::NotRun(Cause::new("the connection was closed")));
-        }
         telemetry::request::round_trip(self.age());
         let parameters = parameters
             .iter()
@@ -313,7 +326,7 @@ impl Lease {
         };
         match timeout_at(deadline, work).await {
             Ok(Ok(Some(rows))) => {
-                self.keep();
+                self.keep_trusted();
                 Ok(Some(rows))
             }
             Ok(Ok(None)) => Ok(None),
@@ -322,8 +335,13 @@ impl Lease {
         }
     }
 
-    /// Gives it back to the pool: it has answered and has nothing to do.
+    /// Gives it back to the pool: it has nothing to do.
     pub(super) fn keep(mut self) {
+        drop(self.0.take());
+    }
+
+    /// The same, of one that has just answered.
+    fn keep_trusted(mut self) {
         if let Some(mut object) = self.0.take() {
             object.heard = SystemTime::now();
         }
@@ -339,15 +357,6 @@ impl Lease {
 
     fn age(&self) -> Duration {
         Object::metrics(self.connection()).age()
-    }
-
-    fn is_doubtful(&self) -> bool {
-        // A clock that was set back tells nothing either.
-        !self
-            .connection()
-            .heard
-            .elapsed()
-            .is_ok_and(|idle| idle < deadlines::TRUST)
     }
 
     /// Has it answer to nothing at all, also through a pooler, which asks a session of the server for it.

@@ -138,6 +138,11 @@ pub(crate) fn round_trip(connection_age: Duration) {
     });
 }
 
+/// The id of the request that is being answered, for what else the log says meanwhile.
+pub(crate) fn id() -> Option<String> {
+    CURRENT.try_with(|record| record.request_id.clone()).ok()
+}
+
 /// Notes that something is sent to the database again.
 pub(crate) fn retry() {
     note(|record| record.retries.update(|count| count + 1));
