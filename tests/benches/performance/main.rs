@@ -82,7 +82,7 @@ async fn main() {
         None => None,
     };
     progress("Logging in with an unknown address and with a wrong password");
-    let logins = logins::measure(&own, effort.rounds).await;
+    let logins = logins::measure(&own, FULL.rounds).await;
     progress("Hashing");
     let hashing = hashing::compare(effort.rounds);
     progress("Asking several instances at once");

@@ -11,7 +11,7 @@ use crate::growth::Growth;
 use crate::hashing::Hashing;
 use crate::logins::Logins;
 use crate::routes::{Cold, RoundTrips, Warm};
-use crate::subject::{FLOOR, FLOOR_OF_A_LIST, LISTED, Subject};
+use crate::subject::{FLOOR, LISTED, Subject};
 use crate::throughput::Throughput;
 
 /// All of a run.
@@ -30,6 +30,8 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
+    /// The row that it is measured against.
+    floor: &'static str,
     #[serde(skip)]
     pub(crate) kind: Kind,
     pub(crate) cold_ready_ms: f64,
@@ -72,6 +74,7 @@ pub(crate) fn rows(
         let program = binary(subject.binary);
         Row {
             name: subject.name,
+            floor: subject.floor(),
             kind: kind(subject),
             cold_ready_ms: cold.ready.median(),
             cold_ms: cold.answered.median(),
@@ -138,8 +141,7 @@ impl Report {
 
     /// The floor below a row.
     pub(crate) fn floor_of(&self, row: &Row) -> &Row {
-        let is_list = ["list-tasks", FLOOR_OF_A_LIST].contains(&row.name);
-        self.row(if is_list { FLOOR_OF_A_LIST } else { FLOOR })
+        self.row(row.floor)
     }
 
     fn of(&self, kinds: &'static [Kind]) -> impl Iterator<Item = &Row> {
