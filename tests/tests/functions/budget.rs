@@ -10,20 +10,12 @@ use tests::{size, template};
 /// The most bytes of a function's package, of which Lambda loads all before it starts the function.
 const PACKAGE: u64 = 3_670_016; // 3.5 MiB
 
-/// The same for `migrate`, which answers no request: it brings regular expressions and an HTTP client.
-const MIGRATE: u64 = 3_774_873; // 3.6 MiB
-
 #[test]
 fn every_function_is_small() {
     for (name, function) in template::functions() {
         let binary_name = template::binary_of(&function);
-        let limit = if binary_name == "migrate" {
-            MIGRATE
-        } else {
-            PACKAGE
-        };
         let bytes = size::zipped_bytes(&binary(&binary_name));
-        assert!(bytes <= limit, "{name}: {bytes} bytes");
+        assert!(bytes <= PACKAGE, "{name}: {bytes} bytes");
     }
 }
 

@@ -2,10 +2,16 @@
 //!
 //! Source: "Custom resource request and response reference" in the CloudFormation user guide.
 
+use std::error::Error;
 use std::time::Duration;
 
+use http::Request;
+use hyper_tls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 /// The longest reason that is told. CloudFormation takes an answer of at most 4096 bytes; the log has the whole of it.
@@ -77,9 +83,8 @@ impl Event {
                     info!(status = answer.status, "answered CloudFormation");
                     return;
                 }
-                // The URL is a secret, and an error would repeat it.
                 Err(error) => {
-                    warn!(attempt, error = %error.without_url(), "CloudFormation did not take the answer");
+                    warn!(attempt, error, "CloudFormation did not take the answer");
                 }
             }
             tokio::time::sleep(Duration::from_secs(1) * attempt).await;
@@ -87,11 +92,29 @@ impl Event {
         error!("CloudFormation could not be answered");
     }
 
-    async fn deliver(&self, answer: &Answer<'_>) -> reqwest::Result<()> {
-        let body = serde_json::to_vec(answer).expect("texts alone");
+    /// Puts the answer there. An error does not repeat the URL, which is a secret.
+    async fn deliver(&self, answer: &Answer<'_>) -> Result<(), String> {
+        let body = serde_json::to_string(answer).expect("texts alone");
         // Without a content type, which the URL's signature does not cover.
-        let client = reqwest::Client::builder().timeout(DELIVERY).build()?;
-        let response = client.put(&self.response_url).body(body).send().await?;
-        response.error_for_status().map(drop)
+        let request = Request::put(&self.response_url).body(body);
+        let request = request.map_err(|error| error.to_string())?;
+        let client = Client::builder(TokioExecutor::new()).build(HttpsConnector::new());
+        match timeout(DELIVERY, client.request(request)).await {
+            Ok(Ok(response)) if response.status().is_success() => Ok(()),
+            Ok(Ok(response)) => Err(response.status().to_string()),
+            Ok(Err(error)) => Err(with_sources(&error)),
+            Err(_) => Err(format!("no answer in {DELIVERY:?}")),
+        }
     }
+}
+
+/// An error and what it came from.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
