@@ -85,8 +85,9 @@ pub(crate) fn rows(
             peak_memory_bytes: warm.peak_memory,
             binary_bytes: size::bytes(&program),
             zipped_bytes: size::zipped_bytes(&program),
-            cold_round_trips: round_trips.cold,
-            warm_round_trips: round_trips.warm,
+            // Not less than none.
+            cold_round_trips: round_trips.cold.max(0.0),
+            warm_round_trips: round_trips.warm.max(0.0),
         }
     })
     .collect()
@@ -303,7 +304,7 @@ impl fmt::Display for Report {
             let ratio = |of: fn(&Row) -> f64| of(row) / of(floor);
             writeln!(
                 to,
-                "{:15} {:7.1} {:6.1} {:7.2}   {:7.2} {:6.2} {:7.2}     {:7.3} {:6.2} {:6.1} {:6.2} {:6.2}     {:6.0} {:4.0}",
+                "{:17} {:5.1} {:6.1} {:7.2}   {:7.2} {:6.2} {:7.2}     {:7.3} {:6.2} {:6.1} {:6.2} {:6.2}     {:6.0} {:4.0}",
                 row.name,
                 row.cold_ready_ms,
                 row.cold_ms,
