@@ -70,6 +70,25 @@ fn routes_of_the_template() -> BTreeSet<Route> {
     routes
 }
 
+fn routes_of_the_readme() -> BTreeSet<Route> {
+    let readme = read("README.md");
+    let table = readme.split_once("\n## Routes\n").expect("a chapter").1;
+    let rows = table.lines().take_while(|line| !line.starts_with("## "));
+    let mut routes = BTreeSet::new();
+    for row in rows.filter(|row| row.starts_with("| `")) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        for route in cells[2].split(", ") {
+            if let Some((method, path)) = route.split_once(" `/") {
+                let path = path.trim_end_matches('`').split('?').next();
+                let path = format!("/{}", path.unwrap_or_default());
+                let function = cells[1].trim_matches('`').to_owned();
+                routes.insert((method.to_owned(), path, function));
+            }
+        }
+    }
+    routes
+}
+
 /// The routes that openapi.yaml describes: their methods and paths.
 fn routes_of_the_document() -> BTreeSet<(String, String)> {
     let document = YamlLoader::load_from_str(&read("openapi.yaml"))
@@ -121,9 +140,10 @@ fn routes_of_the_contract() -> BTreeSet<Route> {
 }
 
 #[test]
-fn the_template_the_local_router_and_the_contract_name_the_same_routes() {
+fn the_template_the_local_router_the_readme_and_the_contract_name_the_same_routes() {
     assert_eq!(routes_of_the_local_router(), routes_of_the_contract());
     assert_eq!(routes_of_the_template(), routes_of_the_contract());
+    assert_eq!(routes_of_the_readme(), routes_of_the_contract());
 }
 
 #[test]
