@@ -167,6 +167,27 @@ async fn no_route_notices_that_its_connection_was_ended_while_frozen() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_ended_during_a_long_freeze_is_replaced_before_it_is_used() {
+    let scene = Stage::new().await.scene(route("get-task")).await;
+    let instance = Instance::connected("get-task").await;
+    instance.function.freeze();
+    instance.end_sessions(&look().await).await;
+    sleep(DOUBT).await;
+    let thaw = async {
+        sleep(ARRIVAL).await;
+        instance.function.thaw();
+    };
+    let request = scene.request();
+    let answer = instance.answer_while(&request, PROOF_AND_CONNECTING, thaw);
+    assert!(scene.is_answered_by(&answer.await));
+    let log = instance.function.stop().await;
+    assert!(
+        log.contains(r#""retries":0"#) && !log.contains("again"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
 async fn no_route_notices_that_the_server_fell_silent_while_it_was_frozen() {
     let fall_silent = async |instance: &Instance, _: &Database| {
         instance.function.freeze();
