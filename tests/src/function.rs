@@ -33,14 +33,15 @@ pub const TRACE_ID: &str = "1-5759e988-bd862e3fe1be46a994272793";
 /// How long anything that a function does may take before its test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The path of a function's binary.
+/// The path of a function's binary: where there is one, that of the build for Lambda.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test's path");
-    let path = test
-        .ancestors()
-        .nth(2)
-        .expect("target/<profile>")
-        .join(name);
+    let target = test.ancestors().nth(3).expect("target/");
+    let path = if cfg!(target_os = "linux") {
+        target.join("lambda").join(name).join("bootstrap")
+    } else {
+        target.join("release").join(name)
+    };
     assert!(
         path.is_file(),
         "{} is not built; run `./dev test`",
