@@ -14,9 +14,9 @@
 //! become meanwhile shows in two ways. Where the other side closed it, its socket says so as soon as the reactor has
 //! run. Where the other side has fallen silent, only an answer tells: so a connection is trusted for
 //! [`TRUST`](deadlines::TRUST) after it was last heard, by the wall clock, since a frozen process may not see other
-//! clocks move. After that its socket is looked at, and it has to prove itself within [`PROOF`](deadlines::PROOF). A
-//! statement that only reads is its own proof; before a write goes an empty query, since a write whose answer is lost
-//! cannot be sent again. For the same reason the socket is looked at before every write.
+//! clocks move. After that it has to prove itself within [`PROOF`](deadlines::PROOF). A statement that only reads is its
+//! own proof; before a write goes an empty query, since a write whose answer is lost cannot be sent again. For the same
+//! reason a write on a trusted connection waits until the reactor has looked at the socket.
 //!
 //! A connection that fails is closed, never repaired, and what it was asked is asked again on a new one where that is
 //! safe:
@@ -207,9 +207,6 @@ impl managed::Manager for Manager {
         connection: &mut Connection,
         metrics: &Metrics,
     ) -> RecycleResult<ConnectError> {
-        if connection.is_doubtful() && connection.is_closed().await {
-            return Err(managed::RecycleError::message("closed"));
-        }
         managed::Manager::recycle(&self.postgres, &mut connection.client, metrics)
             .await
             .map_err(|_| managed::RecycleError::message("closed"))
