@@ -19,6 +19,6 @@ pub mod users;
 pub mod validation;
 
 pub use app::App;
-pub use error::Error;
+pub use error::{Cause, Error};
 pub use http::{Reply, Request, serve, serve_lazily};
 pub use job::{serve_events, serve_job};

@@ -2,7 +2,6 @@
 //!
 //! Source: "Custom resource request and response reference" in the CloudFormation user guide.
 
-use std::error::Error;
 use std::time::Duration;
 
 use http::Request;
@@ -11,6 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shared::Cause;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -84,7 +84,7 @@ impl Event {
                     return;
                 }
                 Err(error) => {
-                    warn!(attempt, error, "CloudFormation did not take the answer");
+                    warn!(attempt, %error, "CloudFormation did not take the answer");
                 }
             }
             tokio::time::sleep(Duration::from_secs(1) * attempt).await;
@@ -93,28 +93,17 @@ impl Event {
     }
 
     /// Puts the answer there. An error does not repeat the URL, which is a secret.
-    async fn deliver(&self, answer: &Answer<'_>) -> Result<(), String> {
+    async fn deliver(&self, answer: &Answer<'_>) -> Result<(), Cause> {
         let body = serde_json::to_string(answer).expect("texts alone");
         // Without a content type, which the URL's signature does not cover.
         let request = Request::put(&self.response_url).body(body);
-        let request = request.map_err(|error| error.to_string())?;
+        let request = request.map_err(|error| Cause::from_error("the URL", &error))?;
         let client = Client::builder(TokioExecutor::new()).build(HttpsConnector::new());
         match timeout(DELIVERY, client.request(request)).await {
             Ok(Ok(response)) if response.status().is_success() => Ok(()),
-            Ok(Ok(response)) => Err(response.status().to_string()),
-            Ok(Err(error)) => Err(with_sources(&error)),
-            Err(_) => Err(format!("no answer in {DELIVERY:?}")),
+            Ok(Ok(response)) => Err(Cause::new(response.status().to_string())),
+            Ok(Err(error)) => Err(Cause::from_error("the request failed", &error)),
+            Err(_) => Err(Cause::new(format!("no answer in {DELIVERY:?}"))),
         }
     }
-}
-
-/// An error and what it came from.
-fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
