@@ -53,6 +53,11 @@ impl Statement {
         let effect = Effect::Write;
         Self { sql, effect }
     }
+
+    /// Its text.
+    pub const fn sql(&self) -> &'static str {
+        self.sql
+    }
 }
 
 /// A statement's parameters, each with its type: with the types known, parse, bind and execute travel together.

@@ -183,7 +183,8 @@ impl Task {
     }
 }
 
-const LIST: Statement = Statement::read(concat!(
+/// Looks up the tasks of `$2`, with the session `$1`.
+pub const LIST: Statement = Statement::read(concat!(
     "SELECT",
     task_columns!(),
     "FROM session LEFT JOIN task ON task.user_id = session.user_id
@@ -246,7 +247,8 @@ pub async fn create(database: &Database, caller: &Caller, task: &NewTask) -> Res
     }
 }
 
-const GET: Statement = Statement::read(concat!(
+/// Looks up the task `$3` of `$2`, with the session `$1`.
+pub const GET: Statement = Statement::read(concat!(
     "SELECT",
     task_columns!(),
     "FROM session LEFT JOIN task ON task.user_id = session.user_id AND task.id = $3
@@ -319,7 +321,8 @@ pub async fn update(
     one_with(database, &UPDATE, parameters).await
 }
 
-const TOGGLE: Statement = Statement::write(with_caller!(
+/// Turns the task `$3` of `$2`, with the session `$1`.
+pub const TOGGLE: Statement = Statement::write(with_caller!(
     ", toggled AS (
         UPDATE task
         SET completed = NOT task.completed

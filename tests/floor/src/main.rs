@@ -9,10 +9,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::civil::DateTime;
+use lambda_http::http::HeaderValue;
 use lambda_http::{Error, Request, RequestExt as _, Response, service_fn};
 use native_tls::TlsConnector;
 use postgres_native_tls::MakeTlsConnector;
 use serde::{Deserialize, Serialize, Serializer};
+use shared::tasks;
 use tokio::sync::OnceCell;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
@@ -57,55 +59,9 @@ impl<'a> Task<'a> {
     }
 }
 
-macro_rules! columns {
-    () => {
-        " task.id, task.user_id, task.title, task.description, task.due_date, task.priority::text, task.tags,
-          task.recursion_pattern, task.completed, task.created_at, task.updated_at "
-    };
-}
-
-macro_rules! lives {
-    () => {
-        " session.token_jti = $1
-          AND session.user_id = $2
-          AND NOT session.revoked
-          AND session.expires_at > now() AT TIME ZONE 'utc' "
-    };
-}
-
-const LIST: &str = concat!(
-    "SELECT",
-    columns!(),
-    "FROM session LEFT JOIN task ON task.user_id = session.user_id
-     WHERE",
-    lives!(),
-    "ORDER BY task.id"
-);
-
-const GET: &str = concat!(
-    "SELECT",
-    columns!(),
-    "FROM session LEFT JOIN task ON task.user_id = session.user_id AND task.id = $3
-     WHERE",
-    lives!(),
-);
-
-const TOGGLE: &str = concat!(
-    "WITH caller AS (SELECT session.user_id FROM session WHERE",
-    lives!(),
-    "), toggled AS (
-        UPDATE task
-        SET completed = NOT task.completed
-        FROM caller
-        WHERE task.user_id = caller.user_id AND task.id = $3
-        RETURNING task.*
-    )
-    SELECT",
-    columns!(),
-    "FROM caller LEFT JOIN toggled AS task ON true"
-);
-
-const GET_WITHOUT_SESSION: &str = concat!("SELECT", columns!(), "FROM task WHERE task.id = $1");
+const GET_WITHOUT_SESSION: &str =
+    "SELECT id, user_id, title, description, due_date, priority::text, tags, recursion_pattern, completed, created_at,
+            updated_at FROM task WHERE id = $1";
 
 /// What is read of a token.
 #[derive(Deserialize)]
@@ -113,8 +69,8 @@ struct Claims {
     jti: String,
 }
 
-fn session(token: &str) -> Result<String, Error> {
-    let claims = token.split('.').nth(1).ok_or("not a token")?;
+fn session(header: &HeaderValue) -> Result<String, Error> {
+    let claims = header.to_str()?.split('.').nth(1).ok_or("not a token")?;
     let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
     Ok(claims.jti)
 }
@@ -135,37 +91,29 @@ async fn connect() -> Result<Client, Error> {
 
 async fn answer(request: Request) -> Result<Response<String>, Error> {
     let path = request.path_parameters();
-    let number = |name| path.first(name).map(str::parse::<i64>).transpose();
-    let id = number("id")?;
-    let user_id: i32 = number("user_id")?.unwrap_or_default().try_into()?;
-    let client = client().await?;
-    let body = if let Some(header) = request.headers().get("authorization") {
-        let session = session(header.to_str()?)?;
-        let (statement, parameters) = match &id {
-            Some(id) => {
-                let is_get = *request.method() == "GET";
-                (
-                    if is_get { GET } else { TOGGLE },
-                    Some((id as _, Type::INT8)),
-                )
-            }
-            None => (LIST, None),
-        };
-        let caller: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&session, Type::TEXT), (&user_id, Type::INT4)];
-        let parameters: Vec<_> = caller.into_iter().chain(parameters).collect();
-        let rows = client.query_typed(statement, &parameters).await?;
-        if id.is_some() {
-            serde_json::to_string(&rows.first().map(Task::from_row))?
-        } else {
-            serde_json::to_string(&rows.iter().map(Task::from_row).collect::<Vec<_>>())?
-        }
-    } else {
-        let id: i32 = id.unwrap_or_default().try_into()?;
-        let rows = client
-            .query_typed(GET_WITHOUT_SESSION, &[(&id, Type::INT4)])
-            .await?;
+    let user_id: i32 = path.first("user_id").unwrap_or_default().parse()?;
+    let id: Option<i64> = path.first("id").map(str::parse).transpose()?;
+    let header = request.headers().get("authorization");
+    let session = header.map(session).transpose()?;
+
+    let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = Vec::new();
+    if let Some(session) = &session {
+        parameters.extend([(session as _, Type::TEXT), (&user_id as _, Type::INT4)]);
+    }
+    if let Some(id) = &id {
+        parameters.push((id, Type::INT8));
+    }
+    let statement = match (&session, &id) {
+        (None, _) => GET_WITHOUT_SESSION,
+        (_, None) => tasks::LIST.sql(),
+        _ if *request.method() == "GET" => tasks::GET.sql(),
+        _ => tasks::TOGGLE.sql(),
+    };
+    let rows = client().await?.query_typed(statement, &parameters).await?;
+    let body = if id.is_some() {
         serde_json::to_string(&rows.first().map(Task::from_row))?
+    } else {
+        serde_json::to_string(&rows.iter().map(Task::from_row).collect::<Vec<_>>())?
     };
     Ok(Response::builder()
         .header("content-type", "application/json")
