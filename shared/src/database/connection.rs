@@ -126,7 +126,7 @@ impl Connections {
             last_failure: Mutex::default(),
             refusal: Mutex::default(),
         };
-        // Without timeouts of its own: that of a lease covers all that it does.
+        // Without timeouts of its own: `lease` and `create` have theirs, and nothing else waits.
         Pool::builder(manager)
             .max_size(self.max)
             .build()
