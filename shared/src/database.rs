@@ -90,7 +90,7 @@ impl Database {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn connect(&self) -> Result<(), Error> {
-        let lease = self.connections.lease(Instant::now() + deadlines::CALL);
+        let lease = self.connections.lease(deadlines::of_call());
         lease.await?.keep();
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Database {
         read: fn(&Row) -> T,
     ) -> Result<Option<Vec<T>>, Error> {
         let _timer = DatabaseTimer::start();
-        let deadline = Instant::now() + deadlines::CALL;
+        let deadline = deadlines::of_call();
         let mut pauses = retry::pauses();
         let mut was_sent_again = false;
         loop {

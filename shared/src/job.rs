@@ -17,12 +17,14 @@ use crate::telemetry;
 /// `DATABASE_URL`, and connects when the job first asks.
 ///
 /// Any event sets it to work; see [`serve_events`].
-pub async fn serve_job<T: Serialize>(
-    job: impl AsyncFn(&'static Database, Duration) -> Result<T, database::Error>,
-) -> ExitCode {
-    telemetry::init();
+pub async fn serve_job<T: Serialize, J>(job: J) -> ExitCode
+where
+    J: AsyncFn(&'static Database, Duration) -> Result<T, database::Error>,
+{
+    let program = telemetry::program_of::<J>();
+    telemetry::init(program);
     let url = match Settings::database_from_env() {
-        Ok(url) => url,
+        Ok(url) => url.of_program(program),
         Err(problems) => return telemetry::fail(&problems),
     };
     if let Err(problem) = settings::require_lambda() {

@@ -25,16 +25,24 @@ fn is_for_people() -> bool {
     *IS_FOR_PEOPLE
 }
 
+/// The crate in which a handler is written: that of a function's binary, such as `get_task`.
+pub(crate) fn program_of<H>() -> &'static str {
+    let name = std::any::type_name::<H>();
+    name.split("::").next().unwrap_or(name)
+}
+
 /// Sets up the log of this process. `AWS_LAMBDA_LOG_LEVEL` or `RUST_LOG` names the lowest level of our own lines,
-/// `info` by default; of other crates only warnings are shown, since their lower levels print what they are given.
-pub fn init() {
+/// `info` by default, which are those of this crate and of `program`, the binary's; of other crates only warnings are
+/// shown, since their lower levels print what they are given.
+pub fn init(program: &'static str) {
     let level = ["AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok()?.parse::<LevelFilter>().ok())
         .unwrap_or(LevelFilter::INFO);
     let ours = Targets::new()
         .with_default(LevelFilter::WARN.min(level))
-        .with_target(env!("CARGO_PKG_NAME"), level);
+        .with_target(env!("CARGO_PKG_NAME"), level)
+        .with_target(program, level);
 
     let lines = tracing_subscriber::fmt::layer();
     let lines = if is_for_people() {

@@ -391,6 +391,11 @@ impl Function {
             .await
             .expect("the process does not end")
             .expect("a process");
+        self.printed()
+    }
+
+    /// All that the process has printed so far.
+    pub fn printed(&self) -> String {
         let printed = std::fs::read(&self.log).expect("a log");
         String::from_utf8_lossy(&printed).into_owned()
     }

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod database;
 pub mod former;
 pub mod function;
+pub mod neon_proxy;
 pub mod relay;
 pub mod routes;
 pub mod size;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,9 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_native_tls::TlsStream;
 
-use crate::certificate::SelfSigned;
 use crate::database;
 
 /// How long the machine takes to hand a few bytes to another process, and more.
@@ -178,7 +176,11 @@ impl Relay {
 
 /// The host and port in `DATABASE_URL`.
 fn server() -> String {
-    let url = database::url().expect("a DATABASE_URL");
+    server_of(&database::url().expect("a DATABASE_URL"))
+}
+
+/// The host and port in a connection string.
+pub(crate) fn server_of(url: &str) -> String {
     let location = url.split_once('@').expect("credentials").1;
     location
         .split(['/', '?'])
@@ -333,104 +335,4 @@ impl Link<'_> {
             _ => (count, None),
         }
     }
-}
-
-/// A server that begins with TLS at once, as PostgreSQL does from version 17 on, in front of one that may not. It can
-/// turn clients away, with the words of Neon's proxy or of a pooler.
-pub struct DirectTls {
-    address: SocketAddr,
-    seen: Arc<Mutex<Seen>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    connections: u64,
-    /// What the last client and it agreed to speak.
-    protocol: Option<Vec<u8>>,
-    /// How many clients more are turned away, and how.
-    refused: u64,
-    refusal: Vec<u8>,
-}
-
-/// Asks a server in clear text to begin with TLS.
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-
-impl DirectTls {
-    /// Starts one with a certificate of its own before the database of `DATABASE_URL`.
-    pub async fn start(certificate: &SelfSigned) -> Self {
-        let mut acceptor = native_tls::TlsAcceptor::builder(certificate.identity());
-        acceptor.accept_alpn(&["postgresql"]);
-        let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor.build().expect("an acceptor"));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let seen = Arc::new(Mutex::<Seen>::default());
-        let for_all = seen.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let client = acceptor.accept(client).await;
-                let client = client.expect("TLS from the first byte");
-                tokio::spawn(welcome(client, for_all.clone()));
-            }
-        });
-        Self { address, seen }
-    }
-
-    /// Turns so many clients away, with this SQLSTATE and message.
-    pub fn refuse(&self, times: u64, code: &str, message: &str) {
-        let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
-        let length = u32::try_from(4 + fields.len()).expect("a short message");
-        let mut seen = self.seen();
-        seen.refused = times;
-        seen.refusal = [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat();
-    }
-
-    /// `DATABASE_URL` by way of this server.
-    pub fn url(&self) -> String {
-        let url = database::url().expect("a DATABASE_URL");
-        let location = url.split('?').next().expect("a URL");
-        let location =
-            location.replacen(&server(), &format!("localhost:{}", self.address.port()), 1);
-        format!("{location}?sslnegotiation=direct&channel_binding=disable")
-    }
-
-    /// The protocol that the last client asked for.
-    pub fn protocol(&self) -> Option<Vec<u8>> {
-        self.seen().protocol.clone()
-    }
-
-    /// How many connections there have been.
-    pub fn connections(&self) -> u64 {
-        self.seen().connections
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("no panic")
-    }
-}
-
-async fn welcome(mut client: TlsStream<TcpStream>, seen: Arc<Mutex<Seen>>) {
-    let refusal = {
-        let mut seen = seen.lock().expect("no panic");
-        seen.connections += 1;
-        seen.protocol = client.get_ref().negotiated_alpn().expect("a protocol");
-        let is_refused = seen.refused > 0;
-        seen.refused = seen.refused.saturating_sub(1);
-        is_refused.then(|| seen.refusal.clone())
-    };
-    if let Some(refusal) = refusal {
-        let length = client.read_u32().await.expect("a startup message");
-        let mut startup = vec![0; length as usize - 4];
-        client.read_exact(&mut startup).await.expect("all of it");
-        client.write_all(&refusal).await.expect("a client");
-        client.shutdown().await.expect("a client");
-        return;
-    }
-    let connector = native_tls::TlsConnector::new().expect("a connector");
-    let connector = tokio_native_tls::TlsConnector::from(connector);
-    let mut server = TcpStream::connect(server()).await.expect("the database");
-    server.write_all(&SSL_REQUEST).await.expect("a question");
-    assert_eq!(server.read_u8().await.expect("an answer"), b'S');
-    let mut server = connector.connect("localhost", server).await.expect("TLS");
-    // It ends as either side does, with or without a word.
-    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }

@@ -28,6 +28,7 @@
 //! | the server or the pooler had no slot for it | until [`CALL`](deadlines::CALL) is over | the same | the same |
 //! | it was lost after the statement was sent | once more | once more | no: it may have run |
 //! | no answer within [`STATEMENT`](deadlines::STATEMENT) | cancelled | cancelled | cancelled |
+//! | no word of the cancellation within [`CANCEL`](deadlines::CANCEL) | no | no | no: it may still run |
 //! | a doubtful connection gave none within [`PROOF`](deadlines::PROOF) | once more | once more | once more |
 //!
 //! What is not sent again is [`Error::Unavailable`], which claims nothing of what the statement did.
@@ -39,11 +40,11 @@ use std::time::{Duration, SystemTime};
 
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
-use futures_util::TryStreamExt as _;
+use futures_util::{TryFutureExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, RowStream};
 
 use super::error::{ConnectError, Error, Failure};
 use super::tls::Tls;
@@ -167,15 +168,13 @@ struct Manager {
     url: Arc<DatabaseUrl>,
     /// Filled once the schema has been seen to be one that this build can work with.
     schema: OnceCell<()>,
-    last_failure: Failed,
+    last_failure: Mutex<Option<(Instant, Cause)>>,
     /// What became of connecting ahead, until a lease was told.
-    refusal: Failed,
+    refusal: Mutex<Option<(Instant, ConnectError)>>,
 }
 
-type Failed = Mutex<Option<(Instant, ConnectError)>>;
-
-fn lock(failed: &Failed) -> MutexGuard<'_, Option<(Instant, ConnectError)>> {
-    failed.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Manager {
@@ -192,13 +191,11 @@ impl managed::Manager for Manager {
         if let Some(refusal) = self.take_refusal() {
             return Err(refusal);
         }
-        retry::persist(deadlines::CONNECT, || async {
-            let opened = self.open().await;
-            if let Err(error) = &opened {
-                *lock(&self.last_failure) = Some((Instant::now(), error.clone()));
-            }
-            opened
-        })
+        retry::persist(
+            deadlines::CONNECT,
+            || self.open(),
+            |cause| *lock(&self.last_failure) = Some((Instant::now(), cause.clone())),
+        )
         .await
     }
 
@@ -224,7 +221,7 @@ impl Manager {
         let started = Instant::now();
         let client = managed::Manager::create(&self.postgres)
             .await
-            .map_err(|error| ConnectError::of(&error))?;
+            .map_err(|error| ConnectError::of_connecting(&error, &self.url))?;
         let first = async || {
             let schema_version = schema::check_on(&client).await?;
             telemetry::connected(
@@ -252,8 +249,8 @@ impl Manager {
     fn too_late(&self) -> Cause {
         let late = format!("no connection in {:?}", deadlines::ACQUIRE);
         match &*lock(&self.last_failure) {
-            Some((at, error)) if at.elapsed() < deadlines::ACQUIRE => {
-                Cause::new(format!("{late}: {}", error.clone().into_cause()))
+            Some((at, cause)) if at.elapsed() < deadlines::ACQUIRE => {
+                Cause::new(format!("{late}: {cause}"))
             }
             _ => Cause::new(late),
         }
@@ -288,47 +285,59 @@ impl Lease {
         let mut first_by = deadline;
         match (self.connection().is_doubtful(), statement.effect) {
             (true, Effect::Read) => first_by = retry::until(deadline, deadlines::PROOF),
-            (true, _) => self.prove().await?,
+            (true, _) => self.prove(deadline).await?,
             (false, Effect::Write) if self.connection().is_closed().await => {
                 return Err(Failure::NotRun(Cause::new("the connection was closed")));
             }
             (false, _) => {}
         }
 
-        let client = self.client();
+        let rows = self
+            .send(statement, parameters, max_bytes, read, first_by, deadline)
+            .await?;
+        if rows.is_some() {
+            self.keep_trusted();
+        }
+        Ok(rows)
+    }
+
+    /// Sends a statement, and gives its rows. The first answer has to come by `first_by`, and the last by `deadline`.
+    async fn send<T: Send>(
+        &self,
+        statement: &Statement,
+        parameters: &Parameters<'_>,
+        max_bytes: usize,
+        read: fn(&Row) -> T,
+        first_by: Instant,
+        deadline: Instant,
+    ) -> Result<Option<Vec<T>>, Failure> {
+        if Instant::now() >= deadline {
+            return Err(Failure::Final(Error::Unavailable(Cause::new(
+                "there was no time left for a statement",
+            ))));
+        }
         telemetry::request::round_trip(self.age());
         let parameters = parameters
             .iter()
             .map(|(value, kind)| (*value, kind.clone()));
-        let rows =
-            match timeout_at(first_by, client.query_typed_raw(statement.sql, parameters)).await {
-                Ok(Ok(rows)) => rows,
-                Ok(Err(error)) => return Err(Failure::of_first_answer(&error)),
-                Err(_) if first_by < deadline => return Err(Failure::Lost(silent())),
-                Err(_) => return Err(self.cancel().await),
-            };
-        let work = async {
-            let mut stream = pin!(rows);
-            let mut rows = Vec::new();
-            let mut bytes = 0_usize;
-            // The end of the rows is also that of the transaction.
-            while let Some(row) = stream.try_next().await? {
-                bytes = bytes.saturating_add(row.raw_size_bytes());
-                if bytes > max_bytes {
-                    return Ok(None);
-                }
-                rows.push(read(&row));
-            }
-            Ok(Some(rows))
+        let query = self.client().query_typed_raw(statement.sql, parameters);
+        let mut query = pin!(query.map_err(|error| Failure::of_first_answer(&error)));
+        let begun = if first_by < deadline {
+            let begun = timeout_at(first_by, &mut query).await;
+            Some(begun.map_err(|_| Failure::Lost(silent()))??)
+        } else {
+            None
         };
-        match timeout_at(deadline, work).await {
-            Ok(Ok(Some(rows))) => {
-                self.keep_trusted();
-                Ok(Some(rows))
-            }
-            Ok(Ok(None)) => Ok(None),
-            Ok(Err(error)) => Err(Failure::of_later_answer(&error)),
-            Err(_) => Err(self.cancel().await),
+        let mut answer = pin!(async {
+            let rows = match begun {
+                Some(rows) => rows,
+                None => query.await?,
+            };
+            collect(rows, max_bytes, read).await
+        });
+        match timeout_at(deadline, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => self.cancel(answer).await,
         }
     }
 
@@ -357,34 +366,69 @@ impl Lease {
     }
 
     /// Has it answer to nothing at all, also through a pooler, which asks a session of the server for it.
-    async fn prove(&self) -> Result<(), Failure> {
+    async fn prove(&self, deadline: Instant) -> Result<(), Failure> {
         telemetry::request::round_trip(self.age());
-        match timeout(deadlines::PROOF, self.client().simple_query("")).await {
+        let until = retry::until(deadline, deadlines::PROOF);
+        match timeout_at(until, self.client().simple_query("")).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Failure::of_unsent(&error)),
             Err(_) => Err(Failure::NotRun(silent())),
         }
     }
 
-    /// Has the server give up the statement, which would otherwise go on and hold its locks.
-    async fn cancel(self) -> Failure {
-        let Some(pool) = Object::pool(self.connection()) else {
-            return Failure::Lost(silent());
+    /// Has the server give up a statement, which would otherwise go on and hold its locks, and waits for what then comes of
+    /// it: its result, if it was done after all.
+    ///
+    /// The connection has to stay open meanwhile. Neon's proxy takes a cancel request, and passes it on a few milliseconds
+    /// later; a pooler that has lost its client by then no longer knows which statement is meant.
+    async fn cancel<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let tls = Object::pool(self.connection()).map(|pool| pool.manager().tls.clone());
+        let cancelled = async {
+            self.client().cancel_token().cancel_query(tls?).await.ok()?;
+            Some(answer.await)
         };
-        let token = self.client().cancel_token();
-        let cancelled = timeout(
-            deadlines::CANCEL,
-            token.cancel_query(pool.manager().tls.clone()),
-        );
-        let outcome = match cancelled.await {
-            Ok(Ok(())) => "it was cancelled",
-            _ => "nor could it be cancelled",
+        let outcome = match timeout(deadlines::CANCEL, cancelled).await {
+            Ok(Some(Ok(done))) => return Ok(done),
+            Ok(Some(Err(Failure::Final(
+                error @ (Error::Fault(_) | Error::ForeignKeyViolation(_)),
+            )))) => {
+                return Err(Failure::Final(error));
+            }
+            Ok(Some(Err(Failure::Final(_) | Failure::NotRun(_) | Failure::NoSlot(_)))) => {
+                "it was cancelled"
+            }
+            Ok(Some(Err(Failure::Lost(_))) | None) | Err(_) => {
+                "it could not be cancelled, and may still be done"
+            }
         };
-        Failure::Final(Error::Unavailable(Cause::new(format!(
-            "no answer to a statement in {:?}; {outcome}",
+        Err(Failure::Final(Error::Unavailable(Cause::new(format!(
+            "no answer to a statement in time ({:?} at most); {outcome}",
             deadlines::STATEMENT
-        ))))
+        )))))
     }
+}
+
+/// Reads rows as they arrive. `None` when they are more than `max_bytes`.
+async fn collect<T: Send>(
+    rows: RowStream,
+    max_bytes: usize,
+    read: fn(&Row) -> T,
+) -> Result<Option<Vec<T>>, Failure> {
+    let mut stream = pin!(rows.map_err(|error| Failure::of_later_answer(&error)));
+    let mut rows = Vec::new();
+    let mut bytes = 0_usize;
+    // The end of the rows is also that of the transaction.
+    while let Some(row) = stream.try_next().await? {
+        bytes = bytes.saturating_add(row.raw_size_bytes());
+        if bytes > max_bytes {
+            return Ok(None);
+        }
+        rows.push(read(&row));
+    }
+    Ok(Some(rows))
 }
 
 fn silent() -> Cause {

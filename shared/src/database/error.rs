@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::Cause;
+use crate::settings::DatabaseUrl;
 
 /// Why a statement was not answered.
 #[derive(Debug)]
@@ -170,7 +172,7 @@ pub(super) enum ConnectError {
 
 /// What the server, Neon's proxy, a pooler or the TLS library says where only the operator can help, and what to do.
 /// Neon's proxy gives all of its errors the same code, so the words have to tell.
-const PERMANENT: [(&[&str], &str); 9] = [
+const PERMANENT: [(&[&str], &str); 16] = [
     (
         &["password authentication failed"],
         "check the role, the password and the endpoint (the host's first label) in DATABASE_URL",
@@ -186,6 +188,35 @@ const PERMANENT: [(&[&str], &str); 9] = [
     (
         &["exceeded", "quota"],
         "raise the limit of the plan or of the project in the Neon console",
+    ),
+    (
+        &["limit of concurrently active endpoints"],
+        "suspend another compute of the project in the Neon console, or raise the limit",
+    ),
+    (
+        &["ip address", "not allowed"],
+        "a Lambda function has no fixed address: switch IP Allow off in the Neon console",
+    ),
+    (
+        &["blocked network"],
+        "allow connections from the public internet in the Neon project's network settings",
+    ),
+    (
+        &["vpc endpoint id"],
+        "allow the function's VPC endpoint in the Neon project's network settings",
+    ),
+    (
+        &["inconsistent project name"],
+        "take `project` and `endpoint` out of `options` in DATABASE_URL: the host names the endpoint",
+    ),
+    (
+        &["endpoint id is not specified"],
+        "the host in DATABASE_URL has to be the endpoint's own name: copy the connection string from the Neon console",
+    ),
+    (
+        &["did not use channel binding"],
+        "the server offers no channel binding, as where its certificate is signed with SHA-384: write \
+         channel_binding=prefer in DATABASE_URL",
     ),
     (
         &["unsupported startup parameter"],
@@ -209,6 +240,9 @@ const PERMANENT: [(&[&str], &str); 9] = [
     ),
 ];
 
+const DIRECT_TLS: &str = "TLS began at once (sslnegotiation=direct); should the server not expect that, write \
+                          sslnegotiation=postgres in DATABASE_URL";
+
 impl ConnectError {
     /// Finds out what an error of the driver means for a connection that is being made.
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
@@ -227,6 +261,19 @@ impl ConnectError {
                 Self::Transient(cause)
             }
             Some(_) => Self::Permanent(cause),
+        }
+    }
+
+    /// The same, of a connection to this database.
+    pub(super) fn of_connecting(error: &tokio_postgres::Error, url: &DatabaseUrl) -> Self {
+        match Self::of(error) {
+            Self::Transient(cause)
+                if url.negotiation() == SslNegotiation::Direct
+                    && contains_all(&error.to_string(), &["tls handshake"]) =>
+            {
+                Self::Transient(Cause::new(format!("{cause}; {DIRECT_TLS}")))
+            }
+            other => other,
         }
     }
 

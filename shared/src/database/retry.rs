@@ -25,13 +25,15 @@ pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
         .build()
 }
 
-/// Makes one attempt after the other until one succeeds, or fails for good, or `time` is over.
+/// Makes one attempt after the other until one succeeds, or fails for good, or `time` is over. Each that may fare better
+/// the next time is told to `failed`.
 ///
 /// # Errors
 /// That of the last attempt.
 pub(super) async fn persist<T, F>(
     time: Duration,
     attempt: impl Fn() -> F,
+    failed: impl Fn(&Cause),
 ) -> Result<T, ConnectError>
 where
     F: Future<Output = Result<T, ConnectError>>,
@@ -49,6 +51,7 @@ where
                 deadlines::ATTEMPT
             )),
         };
+        failed(&cause);
         match pauses.next() {
             Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
             _ => {

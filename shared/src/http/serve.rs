@@ -4,18 +4,16 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
-use futures_util::FutureExt as _;
-use lambda_http::request::LambdaRequest;
-use lambda_http::tower::ServiceBuilder;
-use lambda_http::{Adapter, LambdaEvent, Response, service_fn};
-use tokio::time::timeout;
-
 use super::request::without_uri;
 use super::{Reply, Request};
 use crate::error::Cause;
 use crate::settings::{self, Settings};
 use crate::telemetry::request::Record;
 use crate::{App, Error, deadlines, telemetry};
+use futures_util::FutureExt as _;
+use lambda_http::request::LambdaRequest;
+use lambda_http::tower::ServiceBuilder;
+use lambda_http::{Adapter, LambdaEvent, Response, service_fn};
 
 /// Serves one route, until Lambda ends the process: checks the settings, connects to the database while the first
 /// event is on its way, and answers each request with what `handler` makes of it.
@@ -26,7 +24,7 @@ where
     H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
     F: Future<Output = Result<Reply, Error>> + Send + 'static,
 {
-    match start() {
+    match start::<H>() {
         Ok(app) => {
             tokio::spawn(app.database.warm_up());
             run(handler, app).await
@@ -41,15 +39,17 @@ where
     H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
     F: Future<Output = Result<Reply, Error>> + Send + 'static,
 {
-    match start() {
+    match start::<H>() {
         Ok(app) => run(handler, app).await,
         Err(status) => status,
     }
 }
 
-fn start() -> Result<&'static App, ExitCode> {
-    telemetry::init();
-    let settings = Settings::from_env().map_err(|problems| telemetry::fail(&problems))?;
+fn start<H>() -> Result<&'static App, ExitCode> {
+    let program = telemetry::program_of::<H>();
+    telemetry::init(program);
+    let mut settings = Settings::from_env().map_err(|problems| telemetry::fail(&problems))?;
+    settings.database = settings.database.of_program(program);
     settings::require_lambda().map_err(|problem| telemetry::fail(&[problem]))?;
     telemetry::warn_of_parameters(&settings.database);
     // It lives as long as the process.
@@ -78,7 +78,7 @@ where
 
 /// The answer of a handler, whatever becomes of it.
 async fn bounded(answer: impl Future<Output = Result<Reply, Error>>) -> Result<Reply, Error> {
-    match timeout(deadlines::REQUEST, AssertUnwindSafe(answer).catch_unwind()).await {
+    match deadlines::in_request(AssertUnwindSafe(answer).catch_unwind()).await {
         Ok(Ok(answer)) => answer,
         // The panic itself is in the log already.
         Ok(Err(_)) => Err(Error::Internal(Cause::new("the handler panicked"))),

@@ -111,22 +111,31 @@ impl DatabaseUrl {
             }
             value.to_vec()
         };
+        let mut set_aside = parameters.set_aside;
+        let options = config
+            .get_options()
+            .and_then(|options| without_endpoint(options, &mut set_aside));
         let role = required(config.get_user().map(str::as_bytes), "role (user name)");
         let password = required(config.get_password(), "password");
         let database = required(config.get_dbname().map(str::as_bytes), "database name");
 
         match host {
             Some(host) if problems.is_empty() => Ok(Self {
+                negotiation: match parameters.negotiation {
+                    Some(negotiation) => negotiation,
+                    // A round trip less. Neon's proxy knows it; PostgreSQL does from version 17 on.
+                    None if is_neon(&host) => SslNegotiation::Direct,
+                    None => SslNegotiation::Postgres,
+                },
                 host,
                 port: config.get_ports().first().copied().unwrap_or(5432),
                 role: String::from_utf8_lossy(&role).into_owned(),
                 password: password.into(),
                 database: String::from_utf8_lossy(&database).into_owned(),
                 application_name: config.get_application_name().map(str::to_owned),
-                options: config.get_options().map(str::to_owned),
+                options,
                 channel_binding: config.get_channel_binding(),
-                negotiation: config.get_ssl_negotiation(),
-                set_aside: parameters.set_aside,
+                set_aside,
             }),
             _ => Err(problems),
         }
@@ -143,6 +152,15 @@ impl DatabaseUrl {
             None => self.host,
         };
         Self { host, ..self }
+    }
+
+    /// The same for a program of this name, by which the server knows its sessions, unless the connection string has a
+    /// name of its own.
+    #[must_use]
+    pub fn of_program(mut self, name: &str) -> Self {
+        self.application_name
+            .get_or_insert_with(|| format!("todo/{}", name.replace('_', "-")));
+        self
     }
 
     /// Whether the host is Neon's pooler.
@@ -195,16 +213,14 @@ impl DatabaseUrl {
             .user(&self.role)
             .password(self.password.expose_secret())
             .dbname(&self.database)
-            .application_name(
-                self.application_name
-                    .as_deref()
-                    .unwrap_or(env!("CARGO_PKG_NAME")),
-            )
             .connect_timeout(deadlines::ADDRESS)
             .load_balance_hosts(LoadBalanceHosts::Random)
             .ssl_mode(SslMode::Require)
             .ssl_negotiation(self.negotiation)
             .channel_binding(self.channel_binding);
+        if let Some(name) = &self.application_name {
+            config.application_name(name);
+        }
         if let Some(options) = &self.options {
             config.options(options);
         }
@@ -264,6 +280,8 @@ fn check_scheme<'a>(variable: &str, text: &'a str) -> Result<&'a str, String> {
 struct Parameters {
     /// Those that the driver understands, as they came.
     kept: String,
+    /// How TLS is to begin, where that is said.
+    negotiation: Option<SslNegotiation>,
     /// The names of the others.
     set_aside: Vec<String>,
 }
@@ -272,6 +290,7 @@ impl Parameters {
     fn read(variable: &str, query: &str, problems: &mut Problems) -> Self {
         let mut kept = Vec::new();
         let mut set_aside = Vec::new();
+        let mut negotiation = None;
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             match name {
@@ -287,18 +306,38 @@ impl Parameters {
                 "channel_binding" if !["disable", "prefer", "require"].contains(&value) => problems.push(format!(
                     "{variable} has an unknown channel_binding. Write channel_binding=require, prefer or disable."
                 )),
-                "sslnegotiation" if !["postgres", "direct"].contains(&value) => problems.push(format!(
-                    "{variable} has an unknown sslnegotiation. Write sslnegotiation=postgres or direct."
-                )),
-                "application_name" | "channel_binding" | "options" | "sslnegotiation" => kept.push(parameter),
+                "sslnegotiation" => match value {
+                    "postgres" => negotiation = Some(SslNegotiation::Postgres),
+                    "direct" => negotiation = Some(SslNegotiation::Direct),
+                    _ => problems.push(format!(
+                        "{variable} has an unknown sslnegotiation. Write sslnegotiation=postgres or direct."
+                    )),
+                },
+                "application_name" | "channel_binding" | "options" => kept.push(parameter),
                 _ => set_aside.push(name.to_owned()),
             }
         }
         Self {
             kept: kept.join("&"),
+            negotiation,
             set_aside,
         }
     }
+}
+
+/// Startup options without those that name the endpoint to Neon's proxy, which knows it from the host name (SNI): an
+/// endpoint's name is not that of its pooler, so that one string could not serve both.
+fn without_endpoint(options: &str, set_aside: &mut Vec<String>) -> Option<String> {
+    let is_endpoint = |option: &&str| {
+        let name = option.split('=').next().unwrap_or_default();
+        ["endpoint", "project"].contains(&name)
+    };
+    let (endpoints, others): (Vec<_>, Vec<_>) = options.split_whitespace().partition(is_endpoint);
+    set_aside.extend(endpoints.iter().map(|option| {
+        let name = option.split('=').next().unwrap_or_default();
+        format!("options={name}")
+    }));
+    (!others.is_empty()).then(|| others.join(" "))
 }
 
 fn check_host(
@@ -439,14 +478,60 @@ mod tests {
     #[test]
     fn parameters_reach_the_driver() {
         let url = parse(&format!(
-            "{NEON}?sslnegotiation=direct&channel_binding=require&options=endpoint%3Dep-cool-1"
+            "{NEON}?sslnegotiation=postgres&channel_binding=require&options=-c%20jit%3Doff&application_name=a"
         ));
-        let config = url.expect("a good URL").driver_config();
-        assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Direct);
+        let config = url.expect("a good URL").of_program("b").driver_config();
+        assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Postgres);
         assert_eq!(config.get_channel_binding(), ChannelBinding::Require);
-        assert_eq!(config.get_options(), Some("endpoint=ep-cool-1"));
-        let config = parse(NEON).expect("a good URL").driver_config();
+        assert_eq!(config.get_options(), Some("-c jit=off"));
+        assert_eq!(config.get_application_name(), Some("a"));
+        let config = parse(NEON).expect("a good URL").of_program("get_task");
+        let config = config.driver_config();
         assert_eq!(config.get_channel_binding(), ChannelBinding::Prefer);
+        assert_eq!(config.get_application_name(), Some("todo/get-task"));
+    }
+
+    #[test]
+    fn tls_begins_at_once_with_neon_unless_it_is_told_not_to() {
+        let local = "postgresql://u:p@localhost/d";
+        for (url, expected) in [
+            (NEON.to_owned(), SslNegotiation::Direct),
+            (
+                format!("{NEON}?sslnegotiation=direct"),
+                SslNegotiation::Direct,
+            ),
+            (
+                format!("{NEON}?sslnegotiation=postgres"),
+                SslNegotiation::Postgres,
+            ),
+            (local.to_owned(), SslNegotiation::Postgres),
+            (
+                format!("{local}?sslnegotiation=direct"),
+                SslNegotiation::Direct,
+            ),
+        ] {
+            let parsed = DatabaseUrl::parse("DATABASE_URL", &url, true).expect("a good URL");
+            let negotiated = parsed.direct().driver_config().get_ssl_negotiation();
+            assert_eq!(negotiated, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn options_that_name_the_endpoint_are_set_aside() {
+        for (options, kept, ignored) in [
+            ("endpoint%3Dep-cool-1", None, &["options=endpoint"][..]),
+            ("project%3Dep-cool-1", None, &["options=project"]),
+            (
+                "-c%20jit%3Doff%20endpoint%3Da",
+                Some("-c jit=off"),
+                &["options=endpoint"],
+            ),
+            ("-c%20jit%3Doff", Some("-c jit=off"), &[]),
+        ] {
+            let url = parse(&format!("{NEON}?options={options}")).expect("a good URL");
+            assert_eq!(url.driver_config().get_options(), kept, "{options}");
+            assert_eq!(url.set_aside(), ignored, "{options}");
+        }
     }
 
     #[test]

@@ -1,9 +1,15 @@
 //! How a function connects, and what it answers where it cannot.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tests::certificate::SelfSigned;
+use tests::database::OwnDatabase;
 use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
-use tests::{database, relay, root, unique};
+use tests::neon_proxy::NeonProxy;
+use tests::{database, leave_out, relay, root, unique};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 
 /// Asks a function for the database and gives its answer and its log.
 async fn ask(environment: &Environment) -> (HttpAnswer, String) {
@@ -57,13 +63,57 @@ async fn channel_binding_can_be_required() {
 #[tokio::test]
 async fn tls_can_begin_at_once() {
     let certificate = SelfSigned::create();
-    let server = relay::DirectTls::start(&certificate).await;
+    let server = NeonProxy::start(&certificate).await;
     let (answer, log) = ask(&Environment::default()
         .with("DATABASE_URL", server.url())
         .with("SSL_CERT_FILE", certificate.path()))
     .await;
     assert_eq!(answer.status, 200, "{log}");
     assert_eq!(server.protocol(), Some(b"postgresql".to_vec()));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_expect_tls_at_once_is_named_with_what_to_write() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            // As PostgreSQL before version 17: what it reads is no startup message.
+            let _ = client.read_u8().await;
+        }
+    });
+    let url = format!("postgresql://u:p@localhost:{port}/d?sslnegotiation=direct");
+    let (answer, log) = ask(&Environment::default().with("DATABASE_URL", url)).await;
+    answer.unavailable();
+    assert!(log.contains("write sslnegotiation=postgres"), "{log}");
+}
+
+#[tokio::test]
+async fn channel_binding_that_the_server_does_not_offer_is_named_with_what_to_write() {
+    // A pooler offers none.
+    let Some(url) = database::variable("POOLED_DATABASE_URL") else {
+        return leave_out("channel binding with a pooler", "there is none");
+    };
+    let url = format!("{url}&channel_binding=require");
+    let started = Instant::now();
+    let (answer, log) = ask(&Environment::default().with("DATABASE_URL", url)).await;
+    answer.unavailable();
+    assert!(started.elapsed() < Duration::from_secs(3), "{log}");
+    assert!(log.contains("write channel_binding=prefer"), "{log}");
+}
+
+#[tokio::test]
+async fn the_server_knows_a_session_by_the_name_of_its_function() {
+    let own = OwnDatabase::migrated().await;
+    let function = Function::start("health", &own.environment).await;
+    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
+    let names = "SELECT application_name FROM pg_stat_activity
+                 WHERE datname = current_database() AND usename <> current_user";
+    assert_eq!(
+        own.owner.rows(names, &[]).await,
+        [json!({"application_name": "todo/health"})]
+    );
+    own.drop().await;
 }
 
 #[tokio::test]

@@ -114,6 +114,7 @@ async fn a_deployment_migrates_and_is_told_and_a_deleted_stack_leaves_the_data()
     assert_eq!(tables, json!({"there": true}));
     let log = function.stop().await;
     assert!(!log.contains("s3cret"), "{log}");
+    assert!(log.contains(r#""message":"migrated""#), "{log}");
     own.drop().await;
 }
 

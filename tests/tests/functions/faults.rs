@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::certificate::SelfSigned;
 use tests::database::{self, Database, OwnDatabase};
 use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
-use tests::relay::{DirectTls, Fault, Relay, Side};
-use tests::unique;
+use tests::neon_proxy::NeonProxy;
+use tests::relay::{Fault, Relay, Side};
+use tests::{leave_out, unique};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::routes::{ROUTES, Stage, route};
+use crate::routes::{ROUTES, Scene, Stage, route};
 
 /// More than the time for which a connection is trusted after it was last heard.
 const DOUBT: Duration = Duration::from_millis(5_200);
@@ -234,6 +235,12 @@ async fn where_the_server_says_nothing_the_answer_comes_in_time_and_nothing_is_l
         };
         let answer = instance.answer(&scene.request(), limit).await;
         answer.unavailable();
+        let cause = if step > connecting {
+            "no answer to a statement"
+        } else {
+            "could not connect: no answer in 2.5s"
+        };
+        assert!(instance.function.printed().contains(cause), "{step}");
         instance.relay.left().await;
 
         instance.relay.heal();
@@ -262,6 +269,8 @@ async fn where_the_network_drops_everything_the_answer_comes_in_time() {
     let started = Instant::now();
     function.http(&HttpEvent::deep_health()).await.unavailable();
     assert!(started.elapsed() < NO_CONNECTION, "{:?}", started.elapsed());
+    let log = function.stop().await;
+    assert!(log.contains("could not connect: "), "{log}");
 }
 
 #[tokio::test]
@@ -328,8 +337,8 @@ async fn a_request_that_gets_no_slot_is_answered_in_time() {
 }
 
 /// A server that can turn clients away, and what a function that works on it is given.
-async fn doorkeeper(certificate: &SelfSigned) -> (DirectTls, Environment) {
-    let server = DirectTls::start(certificate).await;
+async fn doorkeeper(certificate: &SelfSigned) -> (NeonProxy, Environment) {
+    let server = NeonProxy::start(certificate).await;
     let environment = Environment::default()
         .with("DATABASE_URL", server.url())
         .with("SSL_CERT_FILE", certificate.path());
@@ -399,6 +408,36 @@ async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_
             "XX000",
             "Your project has exceeded the compute time quota. Upgrade your plan to increase limits.",
             "raise the limit",
+        ),
+        (
+            "XX000",
+            "You have exceeded the limit of concurrently active endpoints. Please suspend some endpoints and retry.",
+            "suspend another compute",
+        ),
+        (
+            "XX000",
+            "This IP address 192.0.2.1 is not allowed to connect to this endpoint. Please add it to the allowed list in the Neon console. Make sure to check for IPv4 or IPv6 addresses.",
+            "switch IP Allow off",
+        ),
+        (
+            "XX000",
+            "This connection is trying to access this endpoint from a blocked network.",
+            "allow connections from the public internet",
+        ),
+        (
+            "XX000",
+            "VPC endpoint ID is not specified. This endpoint requires a VPC endpoint ID to connect.",
+            "VPC endpoint",
+        ),
+        (
+            "XX000",
+            "Inconsistent project name inferred from SNI ('ep-1') and project option ('ep-2').",
+            "the host names the endpoint",
+        ),
+        (
+            "XX000",
+            "Endpoint ID is not specified. Either please upgrade the postgres client library (libpq) for SNI support or pass the endpoint ID (first part of the domain name) as a parameter: '?options=endpoint%3D<endpoint-id>'.",
+            "the endpoint's own name",
         ),
         (
             "08P01",
@@ -563,11 +602,138 @@ async fn a_statement_that_waits_for_a_lock_is_cancelled_at_its_deadline() {
     let answer = function.http(&scene.request()).await;
     assert!(scene.is_answered_by(&answer), "{answer:?}");
     let log = function.stop().await;
+    assert!(log.contains("it was cancelled"), "{log}");
+    own.drop().await;
+}
+
+/// A locked table behind Neon's proxy and a pooler, and instances that have a task to create in it.
+struct Locked {
+    own: OwnDatabase,
+    locker: Database,
+    proxy: NeonProxy,
+    instances: Vec<(Function, Scene)>,
+    /// What the database holds of each.
+    before: Vec<Value>,
+    _certificate: SelfSigned,
+}
+
+impl Locked {
+    async fn new(count: usize) -> Option<Self> {
+        let own = OwnDatabase::migrated().await;
+        let Some(environment) = own.pooled_environment() else {
+            leave_out(
+                "cancelling through a pooler",
+                "there is no POOLED_DATABASE_URL",
+            );
+            own.drop().await;
+            return None;
+        };
+        let stage = Stage::on(&own.environment).await;
+        let certificate = SelfSigned::create();
+        let proxy = NeonProxy::before(environment.value("DATABASE_URL"), &certificate).await;
+        let environment = environment
+            .with("DATABASE_URL", proxy.url())
+            .with("SSL_CERT_FILE", certificate.path());
+        let (mut instances, mut before) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let scene = stage.scene(route("create-task")).await;
+            before.push(scene.books(&own.owner).await);
+            instances.push((Function::start("create-task", &environment).await, scene));
+        }
+        let locker = own.connect().await;
+        locker
+            .run("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+            .await;
+        Some(Self {
+            own,
+            locker,
+            proxy,
+            instances,
+            before,
+            _certificate: certificate,
+        })
+    }
+
+    /// Has every instance create its task at the same time.
+    async fn create(&self) -> Vec<HttpAnswer> {
+        let create = async |(function, scene): &(Function, Scene)| {
+            let started = Instant::now();
+            let answer = function.http(&scene.request()).await;
+            assert!(started.elapsed() < NO_ANSWER, "{:?}", started.elapsed());
+            answer
+        };
+        join_all(self.instances.iter().map(create)).await
+    }
+
+    /// What the database holds of each, once nothing runs or waits there any more.
+    async fn after(&self) -> Vec<Value> {
+        let busy = "SELECT 1 FROM pg_stat_activity
+                    WHERE datname = current_database() AND usename <> current_user AND state <> 'idle'";
+        eventually("an end of all statements", async || {
+            self.own.owner.rows(busy, &[]).await.is_empty()
+        })
+        .await;
+        let books = self.instances.iter();
+        join_all(books.map(async |(_, scene)| scene.books(&self.own.owner).await)).await
+    }
+
+    /// Ends all of it, and gives what the instances logged.
+    async fn end(self) -> String {
+        let logs = self.instances.into_iter();
+        let logs = join_all(logs.map(async |(function, _)| function.stop().await)).await;
+        self.own.drop().await;
+        logs.concat()
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_behind_neons_proxy_is_not_done_later() {
+    let Some(locked) = Locked::new(8).await else {
+        return;
+    };
+    for answer in locked.create().await {
+        answer.unavailable();
+    }
+    assert_eq!(locked.proxy.cancel_requests(), 8);
+    locked.locker.run("COMMIT").await;
+    assert_eq!(locked.after().await, locked.before);
+    let log = locked.end().await;
+    assert_eq!(log.matches("it was cancelled").count(), 8, "{log}");
+}
+
+#[tokio::test]
+async fn a_write_that_cannot_be_cancelled_is_not_said_to_be() {
+    let Some(locked) = Locked::new(1).await else {
+        return;
+    };
+    locked.proxy.lose_cancel_requests();
+    locked.create().await[0].unavailable();
+    locked.locker.run("COMMIT").await;
+    locked.after().await;
+    let log = locked.end().await;
     assert!(
-        log.contains("no answer to a statement in 5s; it was cancelled"),
+        log.contains("it could not be cancelled, and may still be done"),
         "{log}"
     );
-    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_write_that_is_done_before_it_is_cancelled_is_answered() {
+    let Some(locked) = Locked::new(1).await else {
+        return;
+    };
+    locked.proxy.lose_cancel_requests();
+    let release = async {
+        eventually("a cancel request", async || {
+            locked.proxy.cancel_requests() == 1
+        })
+        .await;
+        locked.locker.run("COMMIT").await;
+    };
+    let (answers, ()) = tokio::join!(locked.create(), release);
+    assert_eq!(answers[0].status, 201, "{answers:?}");
+    assert_ne!(locked.after().await, locked.before);
+    locked.end().await;
 }
 
 // ----- The end of an instance -----

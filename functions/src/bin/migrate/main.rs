@@ -26,7 +26,7 @@ const BY_HAND: Duration = Duration::from_hours(24);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    telemetry::init();
+    telemetry::init(env!("CARGO_BIN_NAME"));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if arguments == ["--check-settings"] {
@@ -36,7 +36,10 @@ async fn main() -> ExitCode {
         };
     }
     let settings = match MigrationSettings::from_env() {
-        Ok(settings) => settings,
+        Ok(settings) => MigrationSettings {
+            database: settings.database.of_program(env!("CARGO_BIN_NAME")),
+            ..settings
+        },
         Err(problems) => return telemetry::fail(&problems),
     };
     match arguments[..] {

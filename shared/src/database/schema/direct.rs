@@ -40,11 +40,11 @@ pub(super) async fn connect(url: &DatabaseUrl) -> Result<Direct, Cause> {
             if is_refused_setting(&error) {
                 ConnectError::Permanent(through_a_pooler())
             } else {
-                ConnectError::of(&error)
+                ConnectError::of_connecting(&error, url)
             }
         })
     };
-    let (client, mut connection) = retry::persist(deadlines::MIGRATION_CONNECT, connect)
+    let (client, mut connection) = retry::persist(deadlines::MIGRATION_CONNECT, connect, |_| ())
         .await
         .map_err(ConnectError::into_cause)?;
     let (sender, warnings) = mpsc::unbounded_channel();

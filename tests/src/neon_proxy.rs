@@ -1,0 +1,166 @@
+//! What Neon's proxy does between a function and the database: TLS from the first byte, refusals in its own words, and
+//! cancel requests that it passes on once it has closed their connection.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_native_tls::TlsStream;
+
+use crate::certificate::SelfSigned;
+use crate::{database, relay};
+
+/// Asks a server in clear text to begin with TLS.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// What a cancel request begins with, after its length (PostgreSQL documentation, "Message Formats").
+const CANCEL_REQUEST: [u8; 4] = [4, 210, 22, 46];
+
+/// How long the proxy takes to pass a cancel request on.
+const CANCEL_DELAY: Duration = Duration::from_millis(20);
+
+/// A proxy on a port of its own.
+pub struct NeonProxy {
+    address: SocketAddr,
+    url: String,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: u64,
+    /// What the last client and it agreed to speak.
+    protocol: Option<Vec<u8>>,
+    /// How many clients more are turned away, and how.
+    refused: u64,
+    refusal: Vec<u8>,
+    cancel_requests: u64,
+    loses_cancel_requests: bool,
+}
+
+impl NeonProxy {
+    /// Starts one with this certificate before the database of `DATABASE_URL`.
+    pub async fn start(certificate: &SelfSigned) -> Self {
+        Self::before(&database::url().expect("a DATABASE_URL"), certificate).await
+    }
+
+    /// Starts one before the server or the pooler of a connection string.
+    pub async fn before(url: &str, certificate: &SelfSigned) -> Self {
+        let mut acceptor = native_tls::TlsAcceptor::builder(certificate.identity());
+        acceptor.accept_alpn(&["postgresql"]);
+        let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor.build().expect("an acceptor"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::new(Mutex::<State>::default());
+        let (server, shared) = (relay::server_of(url), state.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let client = acceptor.accept(client).await;
+                let client = client.expect("TLS from the first byte");
+                tokio::spawn(serve(client, server.clone(), shared.clone()));
+            }
+        });
+        Self {
+            address,
+            url: url.to_owned(),
+            state,
+        }
+    }
+
+    /// Turns so many clients away, with this SQLSTATE and message.
+    pub fn refuse(&self, times: u64, code: &str, message: &str) {
+        let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
+        let length = u32::try_from(4 + fields.len()).expect("a short message");
+        let mut state = self.state();
+        state.refused = times;
+        state.refusal = [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat();
+    }
+
+    /// Takes cancel requests from now on, and passes none on.
+    pub fn lose_cancel_requests(&self) {
+        self.state().loses_cancel_requests = true;
+    }
+
+    /// The connection string by way of this proxy.
+    pub fn url(&self) -> String {
+        let location = self.url.split('?').next().expect("a URL");
+        let location = location.replacen(
+            &relay::server_of(&self.url),
+            &format!("localhost:{}", self.address.port()),
+            1,
+        );
+        format!("{location}?sslnegotiation=direct&channel_binding=disable")
+    }
+
+    /// The protocol that the last client asked for.
+    pub fn protocol(&self) -> Option<Vec<u8>> {
+        self.state().protocol.clone()
+    }
+
+    /// How many connections there have been, those of cancel requests included.
+    pub fn connections(&self) -> u64 {
+        self.state().connections
+    }
+
+    /// How many cancel requests there have been.
+    pub fn cancel_requests(&self) -> u64 {
+        self.state().cancel_requests
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no panic")
+}
+
+async fn serve(mut client: TlsStream<TcpStream>, server: String, state: Arc<Mutex<State>>) {
+    let refusal = {
+        let mut state = lock(&state);
+        state.connections += 1;
+        state.protocol = client.get_ref().negotiated_alpn().expect("a protocol");
+        let is_refused = state.refused > 0;
+        state.refused = state.refused.saturating_sub(1);
+        is_refused.then(|| state.refusal.clone())
+    };
+    let length = client.read_u32().await.expect("a first message");
+    let mut first = vec![0; length as usize - 4];
+    client.read_exact(&mut first).await.expect("all of it");
+    let first_message = [&length.to_be_bytes(), &first[..]].concat();
+    if first.starts_with(&CANCEL_REQUEST) {
+        drop(client);
+        let is_lost = {
+            let mut state = lock(&state);
+            state.cancel_requests += 1;
+            state.loses_cancel_requests
+        };
+        if !is_lost {
+            sleep(CANCEL_DELAY).await;
+            let mut server = connect(&server).await;
+            server.write_all(&first_message).await.expect("a server");
+            server.shutdown().await.expect("a server");
+        }
+    } else if let Some(refusal) = refusal {
+        client.write_all(&refusal).await.expect("a client");
+        client.shutdown().await.expect("a client");
+    } else {
+        let mut server = connect(&server).await;
+        server.write_all(&first_message).await.expect("a server");
+        // It ends as either side does, with or without a word.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    }
+}
+
+async fn connect(server: &str) -> TlsStream<TcpStream> {
+    let connector = native_tls::TlsConnector::new().expect("a connector");
+    let connector = tokio_native_tls::TlsConnector::from(connector);
+    let mut socket = TcpStream::connect(server).await.expect("the database");
+    socket.write_all(&SSL_REQUEST).await.expect("a question");
+    assert_eq!(socket.read_u8().await.expect("an answer"), b'S');
+    connector.connect("localhost", socket).await.expect("TLS")
+}
