@@ -1,33 +1,40 @@
--- The way back: makes the tables of the former service out of these, with every row that has come since, in one
--- transaction. It is no migration; run it by hand: ./dev psql -f sql/restore_former_schema.sql
+-- The way back: converts the tables to those of the legacy service, in one transaction, and keeps every row that was added
+-- since. This is not a migration; run it by hand: ./dev psql -f sql/restore_former_schema.sql
 --
--- A user from before the adoption has the former password again, also where it was changed since. One who has come
--- since keeps the account and all in it, but cannot log in at the former service, which does not know their hash. To
+-- Users who existed before the adoption have their old password again, even if they changed it since. Users who registered
+-- since keep their accounts and data, but cannot log in to the legacy service, which does not know their kind of hash. To
 -- move forward again, run the migrations.
 
 BEGIN;
 
-LOCK TABLE "user", task, session IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE public."user", public.task, public.session IN ACCESS EXCLUSIVE MODE;
 
-DROP TRIGGER update_user_updated_at ON "user";
-DROP TRIGGER update_task_updated_at ON task;
-DROP TRIGGER set_user_email_key ON "user";
-DROP TRIGGER pass_on_user_email_key ON "user";
-DROP FUNCTION set_user_email_key();
-DROP FUNCTION pass_on_user_email_key();
+DROP VIEW public.active_session;
 
-DO $$
-BEGIN
-    DROP FUNCTION update_updated_at_column();
-EXCEPTION WHEN dependent_objects_still_exist THEN
-    -- A table of someone else's uses it.
-    NULL;
-END
-$$;
+DROP TRIGGER update_user_updated_at ON public."user";
+DROP TRIGGER update_task_updated_at ON public.task;
+DROP TRIGGER set_user_email_key ON public."user";
+DROP TRIGGER pass_on_user_email_key ON public."user";
+DROP FUNCTION public.set_user_email_key();
+DROP FUNCTION public.pass_on_user_email_key();
+DROP FUNCTION public.todo_set_updated_at();
 
-DROP INDEX idx_user_email, idx_task_user_id, idx_task_completed, idx_session_token_jti, idx_session_user_id;
+DROP FUNCTION public.consume_registration_attempt(bytea, integer);
+DROP FUNCTION public.consume_login_attempt(integer, bytea, bytea, integer, integer, integer);
+DROP FUNCTION public.refund_login_attempt(integer, bytea);
+DROP FUNCTION public.account_attempt_key(integer);
+DROP FUNCTION public.consume_attempt(bytea[], integer[], integer[], interval);
+DROP FUNCTION public.attempt_window_end(public.attempt, integer, interval);
+DROP TABLE public.attempt;
 
-ALTER TABLE "user"
+DROP INDEX
+    public.idx_user_email,
+    public.idx_task_user_id,
+    public.idx_task_completed,
+    public.idx_session_token_jti,
+    public.idx_session_user_id;
+
+ALTER TABLE public."user"
     DROP COLUMN email_key,
     ALTER hashed_password TYPE varchar,
     ALTER created_at DROP DEFAULT,
@@ -35,41 +42,45 @@ ALTER TABLE "user"
 
 DO $$
 BEGIN
-    IF to_regclass('former_password') IS NOT NULL THEN
-        UPDATE "user"
+    IF to_regclass('public.former_password') IS NOT NULL THEN
+        UPDATE public."user"
         SET hashed_password = former_password.hashed_password
-        FROM former_password
+        FROM public.former_password
         WHERE former_password.user_id = "user".id;
-        DROP TABLE former_password;
+        DROP TABLE public.former_password;
     END IF;
 END
 $$;
 
-CREATE TYPE priorityenum AS ENUM ('HIGH', 'MEDIUM', 'LOW');
+CREATE TYPE public.priorityenum AS ENUM ('HIGH', 'MEDIUM', 'LOW');
 
-ALTER TABLE task
+ALTER TABLE public.task
     ALTER description TYPE varchar,
     ALTER due_date TYPE varchar,
     ALTER tags TYPE varchar,
     ALTER priority DROP DEFAULT,
-    ALTER priority TYPE priorityenum USING (
+    ALTER priority TYPE public.priorityenum USING (
         CASE priority WHEN 'High' THEN 'HIGH' WHEN 'Medium' THEN 'MEDIUM' ELSE 'LOW' END
-    )::priorityenum,
+    )::public.priorityenum,
     ALTER completed DROP DEFAULT,
     ALTER created_at DROP DEFAULT,
     ALTER updated_at DROP DEFAULT;
 
-DROP TYPE priority_enum;
+DROP TYPE public.priority_enum;
 
-ALTER TABLE session
+ALTER TABLE public.session
+    DROP COLUMN kind,
+    DROP COLUMN name,
+    DROP COLUMN scope,
+    DROP COLUMN authenticated_at,
     ADD COLUMN IF NOT EXISTS last_used_at timestamp,
     ADD COLUMN IF NOT EXISTS revoked_at timestamp,
     ALTER token TYPE varchar(500),
     ALTER revoked DROP DEFAULT,
     ALTER created_at DROP DEFAULT;
 
-UPDATE session SET last_used_at = created_at WHERE last_used_at IS NULL;
-ALTER TABLE session ALTER last_used_at SET NOT NULL;
+UPDATE public.session SET last_used_at = created_at WHERE last_used_at IS NULL;
+ALTER TABLE public.session ALTER last_used_at SET NOT NULL;
 
 DO $$
 DECLARE
@@ -78,19 +89,19 @@ BEGIN
     FOR foreign_key IN
         SELECT conrelid::regclass AS relation, conname AS name
         FROM pg_constraint
-        WHERE contype = 'f' AND confrelid = '"user"'::regclass
-          AND conrelid IN ('task'::regclass, 'session'::regclass)
+        WHERE contype = 'f' AND confrelid = 'public."user"'::regclass
+          AND conrelid IN ('public.task'::regclass, 'public.session'::regclass)
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', foreign_key.relation, foreign_key.name);
-        EXECUTE format('ALTER TABLE %s ADD FOREIGN KEY (user_id) REFERENCES "user" (id)', foreign_key.relation);
+        EXECUTE format('ALTER TABLE %s ADD FOREIGN KEY (user_id) REFERENCES public."user" (id)', foreign_key.relation);
     END LOOP;
 END
 $$;
 
--- The name that a later release of the former service gave the same table. Either finds the sessions it looks for.
-CREATE TABLE user_sessions (
+-- A later release of the legacy service used this name for the same table. Each release finds its table.
+CREATE TABLE public.user_sessions (
     id           serial PRIMARY KEY,
-    user_id      integer NOT NULL REFERENCES "user" (id),
+    user_id      integer NOT NULL REFERENCES public."user" (id),
     token        varchar(500) NOT NULL,
     token_jti    varchar(255) NOT NULL UNIQUE,
     expires_at   timestamp NOT NULL,
@@ -103,24 +114,24 @@ CREATE TABLE user_sessions (
 DO $$
 BEGIN
     EXECUTE format(
-        'ALTER TABLE user_sessions OWNER TO %I',
-        (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'session'::regclass)
+        'ALTER TABLE public.user_sessions OWNER TO %I',
+        (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'public.session'::regclass)
     );
 END
 $$;
 
-INSERT INTO user_sessions (user_id, token, token_jti, expires_at, created_at, last_used_at, revoked, revoked_at)
+INSERT INTO public.user_sessions (user_id, token, token_jti, expires_at, created_at, last_used_at, revoked, revoked_at)
 SELECT user_id, token, token_jti, expires_at, created_at, last_used_at, revoked, revoked_at
-FROM session
+FROM public.session
 ORDER BY id;
 
--- Unless there were two tables before, with a token in both.
+-- Not where there were two tables before, with the same token in both.
 DO $$
 DECLARE
     relation regclass;
 BEGIN
-    IF (SELECT count(DISTINCT token) = count(*) FROM session) THEN
-        FOREACH relation IN ARRAY ARRAY['session'::regclass, 'user_sessions'::regclass] LOOP
+    IF (SELECT count(DISTINCT token) = count(*) FROM public.session) THEN
+        FOREACH relation IN ARRAY ARRAY['public.session'::regclass, 'public.user_sessions'::regclass] LOOP
             IF NOT EXISTS (
                 SELECT FROM pg_index
                 JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] AND attname = 'token'
@@ -133,8 +144,6 @@ BEGIN
 END
 $$;
 
-DROP TABLE attempt;
-
-DROP TABLE refinery_schema_history;
+DROP TABLE public.refinery_schema_history;
 
 COMMIT;

@@ -1,32 +1,21 @@
-//! Passwords, tokens and sessions: how a user becomes a caller.
+//! Who is calling: passwords, access tokens, active sessions, and the limits on guessing.
 
+pub mod active_session;
+mod error;
+mod hs256;
 pub mod password;
-pub mod session;
-pub mod throttle;
-mod token;
+pub mod rate_limit;
+mod tokens;
 
-use crate::Error;
-use crate::error::Cause;
+pub use error::Error;
+pub use tokens::{AccessToken, IssuedToken, Tokens};
 
-pub use token::{AccessToken, Claims, IssuedToken, Tokens};
-
-/// Who is calling, by the word of a token of ours. The session is not yet looked up: every statement that works for a
-/// caller does that itself, in the same round trip.
-#[derive(Debug)]
+/// Who is calling, as a token of ours says. Every statement that works for a caller also checks, in the same round trip,
+/// that the session is active.
+#[derive(Debug, PartialEq)]
 pub struct Caller {
     /// The user's id.
     pub user_id: i32,
-    /// The session's name: the token's `jti`.
+    /// The session: the token's `jti`.
     pub session: String,
-}
-
-/// Bytes that nobody can guess.
-///
-/// # Errors
-/// [`Error::Internal`] where the system has none.
-fn random<const BYTES: usize>() -> Result<[u8; BYTES], Error> {
-    let mut random = [0; BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::Internal(Cause::from_error("randomness", &error)))?;
-    Ok(random)
 }

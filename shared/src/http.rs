@@ -1,9 +1,15 @@
-//! HTTP as the functions speak it: requests, replies, and the `serve` that every main calls.
+//! HTTP as the functions speak it: requests, replies, errors, the access log, and the [`serve`] that every main calls.
 
+mod access_log;
+pub mod app;
+pub mod error;
+mod metrics;
 pub mod reply;
-mod request;
+pub mod request;
 mod serve;
 
+pub use app::App;
+pub use error::Error;
 pub use reply::Reply;
 pub use request::Request;
 pub use serve::{serve, serve_lazily};

@@ -1,4 +1,4 @@
-//! What the main of a function without a route calls: one that a schedule or a deployment sets to work.
+//! What the main of a function without a route calls: a schedule or a deployment invokes it.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -13,37 +13,37 @@ use crate::database::{self, Database};
 use crate::settings::{self, Settings};
 use crate::telemetry;
 
-/// Serves a job on the database, until Lambda ends the process: checks the settings, of which it needs no more than
-/// `DATABASE_URL`, and connects when the job first asks.
+/// Serves a job on the database until Lambda ends the process. Of the settings it needs only `DATABASE_URL`. The job's first
+/// statement connects.
 ///
-/// Any event sets it to work; see [`serve_events`].
+/// Any event starts the job; see [`serve_events`].
 pub async fn serve_job<T: Serialize, J>(job: J) -> ExitCode
 where
     J: AsyncFn(&'static Database, Duration) -> Result<T, database::Error>,
 {
-    let program = telemetry::program_of::<J>();
-    telemetry::init(program);
+    let function = telemetry::crate_name_of::<J>();
+    telemetry::init(function);
     let url = match Settings::database_from_env() {
-        Ok(url) => url.of_program(program),
-        Err(problems) => return telemetry::fail(&problems),
+        Ok(url) => url.for_function(function),
+        Err(errors) => return telemetry::fail(&errors),
     };
-    if let Err(problem) = settings::require_lambda() {
-        return telemetry::fail(&[problem]);
+    if let Err(errors) = settings::require_lambda() {
+        return telemetry::fail(&errors);
     }
-    telemetry::warn_of_parameters(&url);
+    database::log_ignored_parameters(&url);
     // It lives as long as the process.
     let database: &'static Database = Box::leak(Box::new(Database::new(url, 1)));
     serve_events(async |_event, time_left| job(database, time_left).await).await
 }
 
-/// Answers events until Lambda ends the process. Each sets the job to work, which is told how much time Lambda leaves it.
-/// What it answers is the function's result, and its error the function's failure.
+/// Answers events until Lambda ends the process. Each event starts the job, which gets the event and the time that Lambda
+/// leaves it. Its result is the function's result, and its error the function's failure.
 pub async fn serve_events<T: Serialize, E: Display>(
     job: impl AsyncFn(Value, Duration) -> Result<T, E>,
 ) -> ExitCode {
     let answer = async |event: LambdaEvent<Value>| {
         let deadline = UNIX_EPOCH + Duration::from_millis(event.context.deadline);
-        // An error is a deadline that is still to come.
+        // `elapsed` fails where the time is in the future, and says how far.
         let time_left = deadline.elapsed().err().map(|ahead| ahead.duration());
         let answer = job(event.payload, time_left.unwrap_or_default()).await;
         answer.map_err(|cause| {
@@ -51,5 +51,5 @@ pub async fn serve_events<T: Serialize, E: Display>(
             lambda_runtime::Error::from(cause.to_string())
         })
     };
-    telemetry::runtime_ended(lambda_runtime::run(service_fn(answer)).await)
+    telemetry::exit_status(lambda_runtime::run(service_fn(answer)).await)
 }

@@ -1,4 +1,4 @@
-//! Timestamps as the contract writes them.
+//! Timestamps in the format of the contract (docs/api.md, "Bodies").
 
 use jiff::civil::DateTime;
 use jiff::fmt::temporal::DateTimePrinter;

@@ -1,13 +1,14 @@
-//! `PATCH /api/{user_id}/tasks/{id}/complete`: turns one of the caller's tasks from open to completed, or back. A body
-//! is ignored.
+//! `PATCH /api/{user_id}/tasks/{id}/complete`: marks one of the caller's tasks as completed, or as open again. A body is
+//! ignored.
 
 use std::process::ExitCode;
 
 use shared::{App, Error, Reply, Request, tasks};
 
 async fn complete_task(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.caller(&request)?;
-    let id = app.admit(&caller, request.own_task(&caller)).await?;
+    let caller = app.authenticate(&request)?;
+    let id = request.own_task_id(&caller);
+    let id = app.report_dead_session_first(&caller, id).await?;
     let task = tasks::toggle(&app.database, &caller, id).await?;
     Reply::ok(&task)
 }

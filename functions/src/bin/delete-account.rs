@@ -1,15 +1,17 @@
-//! `DELETE /api/auth/me`: deletes the caller's account, and all that is theirs with it.
+//! `DELETE /api/auth/me`: deletes the caller's account and everything that belongs to it.
 
 use std::process::ExitCode;
 
-use shared::users::{self, Farewell};
+use shared::accounts::{self, AccountDeletion};
 use shared::{App, Error, Reply, Request};
 
 async fn delete_account(request: Request, app: &'static App) -> Result<Reply, Error> {
     let body = request.body()?;
-    let caller = app.caller(&request)?;
-    let farewell = app.admit(&caller, Farewell::read(&body)).await?;
-    users::delete(&app.database, &app.stranger(&request), &caller, farewell).await?;
+    let caller = app.authenticate(&request)?;
+    let deletion = AccountDeletion::from_body(&body);
+    let deletion = app.report_dead_session_first(&caller, deletion).await?;
+    let requester = app.requester(&request);
+    accounts::delete(&app.database, &requester, &caller, deletion).await?;
     Reply::message("Account deleted")
 }
 

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use shared::{App, Error, Reply, Request, tasks};
 
 async fn get_task(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.caller(&request)?;
-    let id = app.admit(&caller, request.own_task(&caller)).await?;
+    let caller = app.authenticate(&request)?;
+    let id = request.own_task_id(&caller);
+    let id = app.report_dead_session_first(&caller, id).await?;
     let task = tasks::get(&app.database, &caller, id).await?;
     Reply::ok(&task)
 }

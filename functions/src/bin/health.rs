@@ -1,12 +1,12 @@
-//! `GET /health`: says that the function runs, without touching the database and so without waking it.
-//! `GET /health?deep=1`: says whether the database answers and its schema is one that this build can work with, and how
-//! long that took. It wakes a suspended compute, and takes a connection and one round trip.
+//! `GET /health`: the function runs. The database is not used, and therefore not woken.
+//! `GET /health?deep=1`: the database answers, its schema is one that this build can work with, and how long that took. This
+//! wakes a suspended compute, and takes a connection and one round trip.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
-use shared::database::schema;
+use shared::database::schema_version;
 use shared::{App, Error, Reply, Request};
 
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ struct Health {
 #[derive(Serialize)]
 struct DatabaseHealth {
     schema_version: i32,
-    /// Getting a connection: next to nothing, where the instance has one.
+    /// Getting a connection; almost zero where the instance has one.
     connect_ms: u128,
     /// One statement and its answer.
     statement_ms: u128,
@@ -27,7 +27,7 @@ struct DatabaseHealth {
 
 async fn health(request: Request, app: &'static App) -> Result<Reply, Error> {
     let database = if request.query("deep") == Some("1") {
-        Some(look_at_database(app).await?)
+        Some(check_database(app).await?)
     } else {
         None
     };
@@ -35,11 +35,11 @@ async fn health(request: Request, app: &'static App) -> Result<Reply, Error> {
     Reply::ok(&Health { status, database })
 }
 
-async fn look_at_database(app: &'static App) -> Result<DatabaseHealth, Error> {
+async fn check_database(app: &'static App) -> Result<DatabaseHealth, Error> {
     let started = Instant::now();
     app.database.connect().await?;
     let connected = Instant::now();
-    let schema_version = schema::check(&app.database).await?;
+    let schema_version = schema_version::check(&app.database).await?;
     Ok(DatabaseHealth {
         schema_version,
         connect_ms: (connected - started).as_millis(),

@@ -1,15 +1,16 @@
-//! `GET /api/{user_id}/tasks`: all of the caller's tasks, by id.
+//! `GET /api/{user_id}/tasks`: all of the caller's tasks, ordered by id.
 
 use std::process::ExitCode;
 
+use shared::http::error::Action;
 use shared::{App, Error, Reply, Request, tasks};
 
 async fn list_tasks(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.caller(&request)?;
-    app.admit(&caller, request.under_own_id(&caller, Error::NotYourTasks))
-        .await?;
+    let caller = app.authenticate(&request)?;
+    let path = request.require_own_user_id(&caller, Action::AccessTasks);
+    app.report_dead_session_first(&caller, path).await?;
     let tasks = tasks::list(&app.database, &caller, Reply::MAX_BYTES).await?;
-    Reply::ok(&tasks)
+    Reply::ok_unless(&tasks, Error::TaskListTooLarge)
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,13 +1,12 @@
-//! `POST /api/auth/logout`: ends the caller's session, at once and for good.
+//! `POST /api/auth/logout`: ends the caller's session immediately.
 
 use std::process::ExitCode;
 
-use shared::auth::session;
-use shared::{App, Error, Reply, Request};
+use shared::{App, Error, Reply, Request, accounts};
 
 async fn logout(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.caller(&request)?;
-    session::revoke(&app.database, &caller).await?;
+    let caller = app.authenticate(&request)?;
+    accounts::log_out(&app.database, &caller).await?;
     Reply::message("Logout successful")
 }
 

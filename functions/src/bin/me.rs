@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use shared::{App, Error, Reply, Request, users};
+use shared::{App, Error, Reply, Request, accounts};
 
 async fn me(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.caller(&request)?;
-    let user = users::me(&app.database, &caller).await?;
+    let caller = app.authenticate(&request)?;
+    let user = accounts::get(&app.database, &caller).await?;
     Reply::ok(&user)
 }
 

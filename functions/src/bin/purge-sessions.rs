@@ -1,20 +1,21 @@
-//! Deletes the sessions, and the counts of failed logins, that have expired. A schedule sets it to work, with any event.
+//! Deletes expired sessions and expired rows of the rate limits. A schedule invokes it, with any event.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use shared::auth::{session, throttle};
+use shared::accounts;
+use shared::auth::rate_limit;
 use shared::database::{self, Database};
 
-/// What is left of the function's time for the batch at work, and for the answer.
-const RESERVE: Duration = Duration::from_secs(15);
+/// How much of the function's time is left for the current batch and for the answer.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(15);
 
 /// What was deleted.
 #[derive(Serialize)]
 struct Purged {
     #[serde(flatten)]
-    sessions: session::Purged,
+    sessions: accounts::Purged,
     attempts: i64,
 }
 
@@ -22,11 +23,11 @@ async fn purge_sessions(
     database: &'static Database,
     time_left: Duration,
 ) -> Result<Purged, database::Error> {
-    let end = Instant::now() + time_left.saturating_sub(RESERVE);
+    let end = Instant::now() + time_left.saturating_sub(SHUTDOWN_MARGIN);
     let left = || end.saturating_duration_since(Instant::now());
     Ok(Purged {
-        attempts: throttle::purge(database, left()).await?,
-        sessions: session::purge(database, left()).await?,
+        attempts: rate_limit::purge(database, left()).await?,
+        sessions: accounts::purge_sessions(database, left()).await?,
     })
 }
 

@@ -1,20 +1,16 @@
-//! `PUT /api/{user_id}/tasks/{id}`: changes the fields that the body names of one of the caller's tasks.
+//! `PUT /api/{user_id}/tasks/{id}`: changes the fields of a task that the body names.
 
 use std::process::ExitCode;
 
+use shared::http::request::collect_violations;
 use shared::tasks::{self, TaskChanges};
-use shared::validation::both;
 use shared::{App, Error, Reply, Request};
 
 async fn update_task(request: Request, app: &'static App) -> Result<Reply, Error> {
     let body = request.body()?;
-    let caller = app.caller(&request)?;
-    let (id, changes) = app
-        .admit(
-            &caller,
-            both(request.own_task(&caller), TaskChanges::read(&body)),
-        )
-        .await?;
+    let caller = app.authenticate(&request)?;
+    let input = collect_violations(request.own_task_id(&caller), TaskChanges::from_body(&body));
+    let (id, changes) = app.report_dead_session_first(&caller, input).await?;
     let task = tasks::update(&app.database, &caller, id, &changes).await?;
     Reply::ok(&task)
 }

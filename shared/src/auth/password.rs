@@ -6,8 +6,10 @@ use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, PasswordVerifier, RECOMMENDED_SALT_LEN, Version};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::Error;
-use crate::error::Cause;
+use super::Error;
+use super::error::random_bytes;
+use crate::cause::Cause;
+use crate::telemetry::context::spawn_blocking;
 
 /// Memory in KiB, passes, lanes.
 const MEMORY_KIB: u32 = 19_456;
@@ -17,51 +19,46 @@ const LANES: u32 = 1;
 /// Bytes of a hash.
 const OUTPUT_BYTES: usize = Params::DEFAULT_OUTPUT_LEN;
 
-/// A hash of these very parameters that no password fits, so that an unknown account costs what a known one does.
-const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbC4uLg$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// A hash with the same parameters that no password matches: an unknown account costs the same work as a known one.
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbC4uLg$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A password that is the account's.
+/// A password that matches the account's hash.
 #[derive(Debug)]
 pub struct Verified {
-    /// The stored hash that it fits. If another stands there by now, the password was changed, and stays so.
+    /// The stored hash that it matches. If the account has another hash by now, the password was changed, and stays so.
     pub hash: SecretString,
-    /// A new hash, where the stored one was made by older rules.
+    /// A new hash, where the stored one was made by an older algorithm or with other parameters.
     pub replacement: Option<SecretString>,
 }
 
 /// Hashes a password for storage, as a PHC string.
 ///
-/// Takes 19 MiB and tens of milliseconds of a core, so it runs beside the reactor.
+/// It takes 19 MiB and tens of milliseconds of a core, so it runs on another thread.
 ///
 /// # Errors
-/// [`Error::Internal`] where the system has no randomness.
+/// [`Error::Fault`] where the system has no randomness.
 pub async fn hash(password: SecretString) -> Result<SecretString, Error> {
-    beside_the_reactor(move || hash_now(&password)).await
+    in_background(move || hash_now(&password)).await
 }
 
-/// Compares a password with the hash of an account, or with nobody's where there is no such account: equal work, so
-/// that time does not tell which accounts exist. `None` where it does not fit.
+/// Compares a password with the hash of an account, or with a dummy hash where there is no such account: the work is the
+/// same, so that the time does not reveal which accounts exist. `None` where it does not match.
 ///
 /// # Errors
-/// [`Error::Internal`] where the stored hash cannot be read.
+/// [`Error::Fault`] where the stored hash cannot be read.
 pub async fn verify(
     password: SecretString,
     stored: Option<SecretString>,
 ) -> Result<Option<Verified>, Error> {
-    beside_the_reactor(move || verify_now(&password, stored)).await
+    in_background(move || verify_now(&password, stored)).await
 }
 
-async fn beside_the_reactor<T: Send + 'static>(
+async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
+    spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| {
-            Err(Error::Internal(Cause::from_error(
-                "hashing a password",
-                &error,
-            )))
-        })
+        .unwrap_or_else(|error| Err(failed(error)))
 }
 
 fn hasher() -> Argon2<'static> {
@@ -70,8 +67,8 @@ fn hasher() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
-/// The memory that hashing fills, kept from one request to the next: to get it from the system page by page takes as
-/// long as half of the hashing. Where requests are hashed at once, all but the first get memory of their own.
+/// The memory that hashing fills, kept from one request to the next: getting it from the system page by page takes as long
+/// as half of the hashing. Where passwords are hashed at the same time, all but the first get memory of their own.
 static MEMORY: Mutex<Vec<Block>> = Mutex::new(Vec::new());
 
 fn derive(password: &SecretString, salt: &[u8]) -> argon2::Result<[u8; OUTPUT_BYTES]> {
@@ -90,17 +87,14 @@ fn derive(password: &SecretString, salt: &[u8]) -> argon2::Result<[u8; OUTPUT_BY
 }
 
 fn hash_now(password: &SecretString) -> Result<SecretString, Error> {
-    let salt: [u8; RECOMMENDED_SALT_LEN] = super::random()?;
-    let output = derive(password, &salt).map_err(|error| failed(&error))?;
+    let salt: [u8; RECOMMENDED_SALT_LEN] = random_bytes()?;
+    let output = derive(password, &salt).map_err(failed)?;
     let hash = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
-        params: hasher()
-            .params()
-            .try_into()
-            .map_err(|error| failed(&error))?,
-        salt: Some(Salt::new(&salt).map_err(|error| failed(&error))?),
-        hash: Some(Output::new(&output).map_err(|error| failed(&error))?),
+        params: hasher().params().try_into().map_err(failed)?,
+        salt: Some(Salt::new(&salt).map_err(failed)?),
+        hash: Some(Output::new(&output).map_err(failed)?),
     };
     Ok(hash.to_string().into())
 }
@@ -110,7 +104,7 @@ fn verify_now(
     stored: Option<SecretString>,
 ) -> Result<Option<Verified>, Error> {
     let Some(hash) = stored else {
-        matches_current(password, NOBODYS_HASH)?;
+        matches_current(password, DUMMY_HASH)?;
         return Ok(None);
     };
     let phc = hash.expose_secret();
@@ -136,38 +130,35 @@ fn verify_now(
 }
 
 fn matches_current(password: &SecretString, stored: &str) -> Result<bool, Error> {
-    let stored = PasswordHash::new(stored).map_err(|error| unreadable(&error))?;
+    let stored = PasswordHash::new(stored).map_err(unreadable)?;
     let (Some(salt), Some(hash)) = (&stored.salt, &stored.hash) else {
         return Ok(false);
     };
-    let output = derive(password, salt.as_ref()).map_err(|error| failed(&error))?;
+    let output = derive(password, salt.as_ref()).map_err(failed)?;
     // Compares in constant time.
     Ok(Output::new(&output).is_ok_and(|output| output == *hash))
 }
 
 fn matches_other_cost(password: &SecretString, stored: &str) -> Result<bool, Error> {
-    let stored = PasswordHash::new(stored).map_err(|error| unreadable(&error))?;
+    let stored = PasswordHash::new(stored).map_err(unreadable)?;
     match Argon2::default().verify_password(password.expose_secret().as_bytes(), &stored) {
         Ok(()) => Ok(true),
         Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(unreadable(&error)),
+        Err(error) => Err(unreadable(error)),
     }
 }
 
-/// bcrypt sees the first 72 bytes of a password, as the service that made these hashes did.
+/// bcrypt reads the first 72 bytes of a password, as the legacy service did when it made these hashes.
 fn matches_bcrypt(password: &SecretString, stored: &str) -> Result<bool, Error> {
-    bcrypt::verify(password.expose_secret(), stored).map_err(|error| unreadable(&error))
+    bcrypt::verify(password.expose_secret(), stored).map_err(unreadable)
 }
 
-fn failed(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::Internal(Cause::from_error("hashing a password", error))
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Cause::from_error("hashing a password", error).into()
 }
 
-fn unreadable(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::Internal(Cause::from_error(
-        "a stored password hash cannot be read",
-        error,
-    ))
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Cause::from_error("a stored password hash cannot be read", error).into()
 }
 
 #[cfg(test)]
@@ -184,7 +175,7 @@ mod tests {
         verified(password, stored).is_some_and(|verified| verified.replacement.is_none())
     }
 
-    /// The hash that takes the place of an outdated one.
+    /// The hash that replaces an outdated one.
     fn replacement(password: &str, stored: &str) -> Option<String> {
         let verified = verified(password, stored)?;
         assert_eq!(verified.hash.expose_secret(), stored);
@@ -197,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_fits_its_password_alone() {
+    fn a_hash_matches_only_its_password() {
         let hash = hash_of("correct horse");
         assert!(
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
@@ -217,15 +208,15 @@ mod tests {
     }
 
     #[test]
-    fn bcrypt_sees_72_bytes_of_a_password() {
-        // Made by Python's bcrypt from 80 times "x", cut to 72 as the former service did.
+    fn bcrypt_reads_72_bytes_of_a_password() {
+        // Made by Python's bcrypt from 80 times "x", cut to 72 as the legacy service did.
         let stored = "$2b$04$8D6MszyKNf6SokRAicYhpeHYtKCxlfEi4jHA3n5PEyZ/1qdzHrJnC";
         assert!(replacement(&"x".repeat(80), stored).is_some());
         assert!(verified(&"x".repeat(71), stored).is_none());
     }
 
     #[test]
-    fn an_argon2_hash_of_other_cost_is_replaced() {
+    fn an_argon2_hash_with_other_parameters_is_replaced() {
         let weak = Argon2::new(
             Algorithm::Argon2id,
             Version::V0x13,
@@ -252,7 +243,7 @@ mod tests {
                 hash.hash.map(|hash| hash.len()),
             )
         };
-        assert_eq!(parameters(NOBODYS_HASH), parameters(&stored));
+        assert_eq!(parameters(DUMMY_HASH), parameters(&stored));
         assert!(matches!(
             verify_now(&SecretString::from(""), None),
             Ok(None)

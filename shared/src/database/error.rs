@@ -1,91 +1,95 @@
-//! What can go wrong with the database, told apart by what can be done about it.
-
-use std::fmt;
+//! Errors of the database, told apart by what can be done about them.
 
 use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::error::Cause;
-use crate::settings::DatabaseUrl;
+use super::url::DatabaseUrl;
+use crate::cause::Cause;
 
-/// Why a statement was not answered.
-#[derive(Debug)]
+/// Why a statement failed.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot answer now; a later try may succeed.
+    /// The database cannot answer now; a later attempt may succeed.
+    #[error(transparent)]
     Unavailable(Cause),
-    /// A row refers to one that is not there.
+    /// A row refers to a row that does not exist.
+    #[error(transparent)]
     ForeignKeyViolation(Cause),
     /// Anything else: a fault of ours.
+    #[error(transparent)]
     Fault(Cause),
 }
 
-/// What became of a statement that was not answered.
+/// Why a statement got no result, told apart by whether it may be sent again.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It did not run, since the connection had ended.
-    NotRun(Cause),
-    /// It did not run, since the server, or a pooler, had no slot for it.
-    NoSlot(Cause),
-    /// The connection was lost on the way: it may have run or not.
-    Lost(Cause),
-    /// To send it again would not help, or might do harm.
-    Final(Error),
+    /// It was not executed: the connection had ended.
+    NotExecuted(Cause),
+    /// It was not executed: the server or a pooler had no connection for it.
+    ServerBusy(Cause),
+    /// The connection was lost after the statement was sent: it may have been executed.
+    ConnectionLost(Cause),
+    /// Sending it again would not help, or might do harm.
+    Fatal(Error),
 }
 
 impl Failure {
-    /// What an error means that comes before a statement was sent.
-    pub(super) fn of_unsent(error: &tokio_postgres::Error) -> Self {
-        match Self::of_later_answer(error) {
-            Self::Lost(cause) => Self::NotRun(cause),
+    /// From an error that came before the statement was sent.
+    pub(super) fn from_unsent(error: tokio_postgres::Error) -> Self {
+        match Self::from_later_answer(error) {
+            Self::ConnectionLost(cause) => Self::NotExecuted(cause),
             other => other,
         }
     }
 
-    /// What an error means that comes instead of a statement's first answer.
+    /// From an error that came instead of the statement's first answer.
     ///
-    /// The server describes a statement's rows before it executes it, so where it says that it ends the session
-    /// instead, the statement did not run. A pooler can lose the server's description on the way, so its word counts
-    /// only where it speaks of a server that it has yet to find.
-    pub(super) fn of_first_answer(error: &tokio_postgres::Error) -> Self {
+    /// The server describes the rows of a statement before it executes it. So where it ends the session instead, the
+    /// statement was not executed. A pooler can lose the description on the way: its errors count only where they say that
+    /// it has not found a server yet.
+    pub(super) fn from_first_answer(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(said) if is_without_slot(said) => Self::NoSlot(failed(error)),
-            Some(said) if is_end_of_session(said) => Self::NotRun(failed(error)),
-            _ => Self::of_later_answer(error),
+            Some(message) if is_busy(message) => Self::ServerBusy(failed(error)),
+            Some(message) if is_end_of_session(message) => Self::NotExecuted(failed(error)),
+            _ => Self::from_later_answer(error),
         }
     }
 
-    /// What an error means that comes once a statement may have run.
-    pub(super) fn of_later_answer(error: &tokio_postgres::Error) -> Self {
+    /// From an error that came after the statement may have been executed.
+    pub(super) fn from_later_answer(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            None if is_lost(error) => Self::Lost(failed(error)),
-            Some(said) if is_about_connection(said.code()) => Self::Lost(failed(error)),
-            _ => Self::Final(Error::of_statement(error)),
+            None if is_lost(&error) => Self::ConnectionLost(failed(error)),
+            Some(message) if is_about_connection(message.code()) => {
+                Self::ConnectionLost(failed(error))
+            }
+            _ => Self::Fatal(Error::from_answer(error)),
         }
     }
 }
 
-fn failed(error: &tokio_postgres::Error) -> Cause {
+fn failed(error: tokio_postgres::Error) -> Cause {
     Cause::from_error("a statement failed", error)
 }
 
 impl Error {
-    /// What an error means that the server gave as its answer.
-    fn of_statement(error: &tokio_postgres::Error) -> Self {
+    /// From an error that the server sent as its answer.
+    fn from_answer(error: tokio_postgres::Error) -> Self {
+        let code = error.code().cloned();
         let cause = failed(error);
-        match error.code() {
-            Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => {
+        match code {
+            Some(code) if code == SqlState::FOREIGN_KEY_VIOLATION => {
                 Self::ForeignKeyViolation(cause)
             }
-            Some(code) if is_missing_object(code) => Self::Unavailable(Cause::new(format!(
-                "{cause}; is the schema behind? Run the migrations"
-            ))),
-            Some(code) if is_transient(code) => Self::Unavailable(cause),
+            Some(code) if is_missing_object(&code) => {
+                Self::Unavailable(cause.with_advice("is the schema behind? Run the migrations"))
+            }
+            Some(code) if is_transient(&code) => Self::Unavailable(cause),
             _ => Self::Fault(cause),
         }
     }
 }
 
-/// A table, column, type or function that the statement needs does not exist.
+/// A table, column, type, function or schema that the statement needs does not exist.
 fn is_missing_object(code: &SqlState) -> bool {
     [
         SqlState::UNDEFINED_TABLE,
@@ -97,7 +101,7 @@ fn is_missing_object(code: &SqlState) -> bool {
     .contains(code)
 }
 
-/// The server is going, gone, or out of something that others will give back.
+/// The server is shutting down or out of a resource that others will free.
 fn is_transient(code: &SqlState) -> bool {
     // 53 insufficient resources, 40 transaction rollback (deadlock, serialization failure), 55P03 lock not available,
     // 57014 query canceled.
@@ -117,13 +121,14 @@ fn is_about_connection(code: &SqlState) -> bool {
 }
 
 /// `pg_terminate_backend`, or an orderly shutdown. After a crash the session ends in other ways.
-fn is_end_of_session(said: &DbError) -> bool {
-    *said.code() == SqlState::ADMIN_SHUTDOWN && said.parsed_severity() == Some(Severity::Fatal)
+fn is_end_of_session(message: &DbError) -> bool {
+    *message.code() == SqlState::ADMIN_SHUTDOWN
+        && message.parsed_severity() == Some(Severity::Fatal)
 }
 
-/// There are too many connections: PostgreSQL and PgBouncer give it a code, Neon's proxy and older PgBouncers words
-/// alone. Or the server of a pooler does not let it in yet.
-fn is_without_slot(said: &DbError) -> bool {
+/// There are too many connections, or a pooler cannot log in to its server yet. PostgreSQL and PgBouncer use a SQLSTATE for
+/// that; Neon's proxy and older versions of PgBouncer only a message.
+fn is_busy(error: &DbError) -> bool {
     const WORDS: [&str; 7] = [
         "too many connections",
         "too many clients",
@@ -133,11 +138,11 @@ fn is_without_slot(said: &DbError) -> bool {
         "server login failed",
         "server login has been failing",
     ];
-    *said.code() == SqlState::TOO_MANY_CONNECTIONS
-        || *said.code() == SqlState::CANNOT_CONNECT_NOW
+    *error.code() == SqlState::TOO_MANY_CONNECTIONS
+        || *error.code() == SqlState::CANNOT_CONNECT_NOW
         || WORDS
             .iter()
-            .any(|words| contains_all(said.message(), &[words]))
+            .any(|words| contains_all(error.message(), &[words]))
 }
 
 fn contains_all(text: &str, words: &[&str]) -> bool {
@@ -145,7 +150,7 @@ fn contains_all(text: &str, words: &[&str]) -> bool {
     words.iter().all(|word| text.contains(word))
 }
 
-/// Without a word from the server: the connection is closed or broken.
+/// The connection is closed or broken, without a message from the server.
 fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || is_io(error)
 }
@@ -161,17 +166,19 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     false
 }
 
-/// Why there is no connection, told apart by whether another attempt may fare better.
-#[derive(Clone, Debug)]
-pub(super) enum ConnectError {
-    /// It may.
+/// Why an attempt to connect failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Another attempt may succeed.
+    #[error(transparent)]
     Transient(Cause),
-    /// Only once someone has mended what is wrong; the cause says what.
+    /// No attempt can succeed before someone fixes the problem. The cause says what to do.
+    #[error(transparent)]
     Permanent(Cause),
 }
 
-/// What the server, Neon's proxy, a pooler or the TLS library says where only the operator can help, and what to do.
-/// Neon's proxy gives all of its errors the same code, so the words have to tell.
+/// Messages of the server, of Neon's proxy, of a pooler and of the TLS library after which only the operator can help, with
+/// advice on what to do. Neon's proxy uses one SQLSTATE for all of its errors, so the words decide.
 const PERMANENT: [(&[&str], &str); 16] = [
     (
         &["password authentication failed"],
@@ -207,7 +214,7 @@ const PERMANENT: [(&[&str], &str); 16] = [
     ),
     (
         &["inconsistent project name"],
-        "take `project` and `endpoint` out of `options` in DATABASE_URL: the host names the endpoint",
+        "remove `project` and `endpoint` from `options` in DATABASE_URL: the host names the endpoint",
     ),
     (
         &["endpoint id is not specified"],
@@ -220,7 +227,7 @@ const PERMANENT: [(&[&str], &str); 16] = [
     ),
     (
         &["unsupported startup parameter"],
-        "a pooler takes no `options`: take them out of DATABASE_URL",
+        "a pooler takes no `options`: remove them from DATABASE_URL",
     ),
     (
         &["certificate"],
@@ -240,65 +247,48 @@ const PERMANENT: [(&[&str], &str); 16] = [
     ),
 ];
 
-const DIRECT_TLS: &str = "TLS began at once (sslnegotiation=direct); should the server not expect that, write \
-                          sslnegotiation=postgres in DATABASE_URL";
+const DIRECT_TLS: &str = "TLS started at once (sslnegotiation=direct), which servers before PostgreSQL 17 do not support: \
+                          if this is one, write sslnegotiation=postgres in DATABASE_URL";
 
 impl ConnectError {
-    /// Finds out what an error of the driver means for a connection that is being made.
-    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
+    /// From an error of the driver on a connection that is being made.
+    pub fn from_driver(error: tokio_postgres::Error) -> Self {
+        let code = error.code().cloned();
         let cause = Cause::from_error("could not connect", error);
-        let said = cause.to_string();
+        let text = cause.to_string();
         let advice = PERMANENT
             .iter()
-            .find(|(words, _)| contains_all(&said, words));
+            .find(|(words, _)| contains_all(&text, words));
         if let Some((_, advice)) = advice {
-            return Self::Permanent(Cause::new(format!("{said}; {advice}")));
+            return Self::Permanent(cause.with_advice(advice));
         }
-        match error.code() {
-            // Without a code it is the network or the other side's silence; XX000 is any error of Neon's proxy.
+        match code {
+            // Without a code, it is the network. XX000 is any error of Neon's proxy.
             None => Self::Transient(cause),
-            Some(code) if is_transient(code) || *code == SqlState::INTERNAL_ERROR => {
+            Some(code) if is_transient(&code) || code == SqlState::INTERNAL_ERROR => {
                 Self::Transient(cause)
             }
             Some(_) => Self::Permanent(cause),
         }
     }
 
-    /// The same, of a connection to this database.
-    pub(super) fn of_connecting(error: &tokio_postgres::Error, url: &DatabaseUrl) -> Self {
-        match Self::of(error) {
+    /// From an error of the driver on a connection to this database.
+    pub fn from_connecting(error: tokio_postgres::Error, url: &DatabaseUrl) -> Self {
+        let is_handshake = contains_all(&error.to_string(), &["tls handshake"]);
+        match Self::from_driver(error) {
             Self::Transient(cause)
-                if url.negotiation() == SslNegotiation::Direct
-                    && contains_all(&error.to_string(), &["tls handshake"]) =>
+                if is_handshake && url.negotiation() == SslNegotiation::Direct =>
             {
-                Self::Transient(Cause::new(format!("{cause}; {DIRECT_TLS}")))
+                Self::Transient(cause.with_advice(DIRECT_TLS))
             }
             other => other,
         }
     }
 
-    pub(super) fn into_cause(self) -> Cause {
+    /// What it came from.
+    pub fn into_cause(self) -> Cause {
         match self {
             Self::Transient(cause) | Self::Permanent(cause) => cause,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(cause) | Self::ForeignKeyViolation(cause) | Self::Fault(cause) => {
-                cause.fmt(formatter)
-            }
-        }
-    }
-}
-
-impl From<Error> for crate::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Unavailable(cause) => Self::Unavailable(cause),
-            Error::ForeignKeyViolation(cause) | Error::Fault(cause) => Self::Internal(cause),
         }
     }
 }

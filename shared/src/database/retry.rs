@@ -1,4 +1,4 @@
-//! Another attempt, where it may fare better than the last.
+//! Trying again, where the next attempt may succeed.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::ConnectError;
-use crate::deadlines;
-use crate::error::Cause;
+use crate::cause::Cause;
+use crate::timeouts;
 
-/// The end of a step that has a limit of its own, within that of the whole.
-pub(super) fn until(deadline: Instant, limit: Duration) -> Instant {
+/// The deadline of a step: its own limit, but no later than the deadline of the whole.
+pub(super) fn cap(deadline: Instant, limit: Duration) -> Instant {
     deadline.min(Instant::now() + limit)
 }
 
-/// The pauses between attempts, without an end: each longer than the last, and no two instances' alike.
-pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
-    let (shortest, longest) = deadlines::PAUSES;
+/// The pauses between attempts, without an end: each is longer than the one before, with jitter.
+pub(super) fn backoff() -> impl Iterator<Item = Duration> + Send {
+    let (shortest, longest) = timeouts::BACKOFF;
     ExponentialBuilder::new()
         .with_min_delay(shortest)
         .with_max_delay(longest)
@@ -25,34 +25,34 @@ pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
         .build()
 }
 
-/// Makes one attempt after the other until one succeeds, or fails for good, or `time` is over. Each that may fare better
-/// the next time is told to `failed`.
+/// Attempts to connect until an attempt succeeds, or fails permanently, or `time` is over. `on_failure` is called with the
+/// cause of each failure that is not permanent.
 ///
 /// # Errors
 /// That of the last attempt.
-pub(super) async fn persist<T, F>(
+pub async fn retry_with_backoff<T, F>(
     time: Duration,
     attempt: impl Fn() -> F,
-    failed: impl Fn(&Cause),
+    on_failure: impl Fn(&Cause),
 ) -> Result<T, ConnectError>
 where
     F: Future<Output = Result<T, ConnectError>>,
 {
     let deadline = Instant::now() + time;
-    let mut pauses = pauses();
+    let mut backoff = backoff();
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let cause = match timeout_at(until(deadline, deadlines::ATTEMPT), attempt()).await {
+        let cause = match timeout_at(cap(deadline, timeouts::CONNECT_ATTEMPT), attempt()).await {
             Ok(Err(ConnectError::Transient(cause))) => cause,
-            Ok(done) => return done,
+            Ok(result) => return result,
             Err(_) => Cause::new(format!(
                 "could not connect: no answer in {:?}",
-                deadlines::ATTEMPT
+                timeouts::CONNECT_ATTEMPT
             )),
         };
-        failed(&cause);
-        match pauses.next() {
+        on_failure(&cause);
+        match backoff.next() {
             Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
             _ => {
                 return Err(ConnectError::Transient(Cause::new(format!(

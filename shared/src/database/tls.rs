@@ -1,5 +1,7 @@
-//! TLS with the database: the server's chain and host name verified, and the version that was agreed on for the log, which
-//! the TLS library does not tell. The server says it in the clear, in its first message, so it is read from there.
+//! TLS with the database. The server's chain and host name are verified.
+//!
+//! The TLS library does not report the negotiated version, which is logged. The server sends it in clear text, in its first
+//! message, so it is read from there.
 
 use std::io;
 use std::pin::Pin;
@@ -14,21 +16,21 @@ use tokio_postgres::Socket;
 use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
-use crate::settings::DatabaseUrl;
+use super::url::DatabaseUrl;
 
-/// Makes connections speak TLS.
+/// Starts TLS on connections.
 #[derive(Clone)]
-pub(super) struct Tls {
+pub struct Tls {
     connector: MakeTlsConnector,
     version: Arc<AtomicU16>,
 }
 
 impl Tls {
-    /// Trusts the certificates in `SSL_CERT_FILE` or else the system's, and verifies the chain and the host name.
+    /// Trusts the certificates in `SSL_CERT_FILE`, or else the system's.
     ///
     /// # Errors
     /// Those of the TLS library.
-    pub(super) fn new(url: &DatabaseUrl) -> Result<Self, native_tls::Error> {
+    pub fn new(url: &DatabaseUrl) -> Result<Self, native_tls::Error> {
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(Protocol::Tlsv12));
         if url.negotiation() == SslNegotiation::Direct {
@@ -40,7 +42,7 @@ impl Tls {
         })
     }
 
-    /// The version that the last connection speaks.
+    /// The version that the last connection negotiated.
     pub(super) fn version(&self) -> &'static str {
         match self.version.load(Ordering::Relaxed) {
             0x0303 => "1.2",
@@ -51,45 +53,48 @@ impl Tls {
 }
 
 impl MakeTlsConnect<Socket> for Tls {
-    type Stream = TlsStream<Watched>;
+    type Stream = TlsStream<HandshakeProbe>;
     type TlsConnect = Connect;
     type Error = native_tls::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, native_tls::Error> {
         Ok(Connect {
-            connector: MakeTlsConnect::<Watched>::make_tls_connect(&mut self.connector, host)?,
+            connector: MakeTlsConnect::<HandshakeProbe>::make_tls_connect(
+                &mut self.connector,
+                host,
+            )?,
             version: self.version.clone(),
         })
     }
 }
 
-/// Makes one connection speak TLS.
-pub(super) struct Connect {
+/// Starts TLS on one connection.
+pub struct Connect {
     connector: postgres_native_tls::TlsConnector,
     version: Arc<AtomicU16>,
 }
 
 impl TlsConnect<Socket> for Connect {
-    type Stream = TlsStream<Watched>;
+    type Stream = TlsStream<HandshakeProbe>;
     type Error = native_tls::Error;
-    type Future = <postgres_native_tls::TlsConnector as TlsConnect<Watched>>::Future;
+    type Future = <postgres_native_tls::TlsConnector as TlsConnect<HandshakeProbe>>::Future;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        self.connector.connect(Watched {
+        self.connector.connect(HandshakeProbe {
             socket,
             version: Some(self.version),
         })
     }
 }
 
-/// A socket whose first message is looked into.
-pub(super) struct Watched {
+/// A socket that reads the TLS version from the server's first message.
+pub struct HandshakeProbe {
     socket: Socket,
-    /// Where the version goes, until it is known.
+    /// Receives the version. `None` once it is known.
     version: Option<Arc<AtomicU16>>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for HandshakeProbe {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -99,13 +104,16 @@ impl AsyncRead for Watched {
         ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
         if let Some(version) = self.version.take() {
             let hello = &buffer.filled()[before..];
-            version.store(agreed_version(hello).unwrap_or_default(), Ordering::Relaxed);
+            version.store(
+                negotiated_version(hello).unwrap_or_default(),
+                Ordering::Relaxed,
+            );
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for HandshakeProbe {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -123,8 +131,8 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// The version in a `ServerHello` (RFC 8446, 4.1.3): that of the extension `supported_versions`, or else its own.
-fn agreed_version(record: &[u8]) -> Option<u16> {
+/// The version in a `ServerHello` (RFC 8446, 4.1.3): that of the extension `supported_versions`, or else its own field.
+fn negotiated_version(record: &[u8]) -> Option<u16> {
     const RECORD_AND_HANDSHAKE_HEADERS: usize = 5 + 4;
     const RANDOM: usize = 32;
     const CIPHER_SUITE_AND_COMPRESSION: usize = 2 + 1;
@@ -160,7 +168,7 @@ fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
 mod tests {
     use super::*;
 
-    /// The start of a record with a `ServerHello` that has these extensions.
+    /// The start of a record that holds a `ServerHello` with these extensions.
     fn hello(extensions: &[u8]) -> Vec<u8> {
         let length = u16::try_from(extensions.len())
             .expect("short")
@@ -178,15 +186,19 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_what_the_server_says() {
+    fn the_version_is_read_from_the_server_hello() {
         let other = [0, 11, 0, 2, 1, 0];
         let newer = [&other[..], &[0, 43, 0, 2, 3, 4]].concat();
-        assert_eq!(agreed_version(&hello(&newer)), Some(0x0304));
-        assert_eq!(agreed_version(&hello(&other)), Some(0x0303));
-        assert_eq!(agreed_version(&hello(&[])), Some(0x0303));
+        assert_eq!(negotiated_version(&hello(&newer)), Some(0x0304));
+        assert_eq!(negotiated_version(&hello(&other)), Some(0x0303));
+        assert_eq!(negotiated_version(&hello(&[])), Some(0x0303));
         for end in 0..hello(&newer).len() {
-            assert_ne!(agreed_version(&hello(&newer)[..end]), Some(0x0304), "{end}");
+            assert_ne!(
+                negotiated_version(&hello(&newer)[..end]),
+                Some(0x0304),
+                "{end}"
+            );
         }
-        assert_eq!(agreed_version(b"HTTP/1.1 400 Bad Request"), None);
+        assert_eq!(negotiated_version(b"HTTP/1.1 400 Bad Request"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What goes back: a status, a body, JSON in most cases, and the one place that gives every error its status and text.
+//! Replies: a status, headers, and a body that is JSON in most cases.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use lambda_http::http::header::{
 };
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::Error;
-use crate::error::Cause;
+use super::error::{Detail, Error};
+use crate::cause::Cause;
 
-/// What Lambda returns at most: 6 MB for the whole answer as JSON, the body a string within it.
+/// The most that Lambda returns: 6 MB for the whole answer as JSON, in which the body is a string.
 const MAX_LAMBDA_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
-/// Room for the answer's status, its headers and what a gateway adds.
+/// Room for the status and the headers of the answer, and for what a gateway adds.
 const ENVELOPE_BYTES: usize = 4 * 1024;
 
-/// After how many seconds a client may try again what the database could not answer.
+/// After how many seconds a client may try again when the database could not answer.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
-/// What a browser is told, should it take an answer for a page (OWASP ASVS 5.0, 3.2.1 and 3.4; REST Security Cheat Sheet,
-/// "Security Headers"): there is nothing in it to run, to show in a frame or to be referred from, nor to keep; and the
-/// host is never to be asked without TLS.
-const FOR_BROWSERS: [(HeaderName, &str); 5] = [
+/// What a browser is told, should it show an answer as a page (OWASP ASVS 5.0, 3.2.1 and 3.4; REST Security Cheat Sheet,
+/// "Security Headers"): to run nothing, to show it in no frame, to send no referrer and to store nothing; and to use TLS
+/// for this host from then on.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
     (
         CONTENT_SECURITY_POLICY,
@@ -41,7 +41,7 @@ const FOR_BROWSERS: [(HeaderName, &str); 5] = [
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A reply. Unless it says otherwise, its body is JSON and nobody keeps it.
+/// A reply. By default its body is JSON, and nobody stores it.
 pub struct Reply {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -64,20 +64,37 @@ struct Message {
 }
 
 #[derive(Serialize)]
-struct Detail<T> {
-    detail: T,
+struct ErrorBody<'a> {
+    detail: Detail<'a>,
+}
+
+impl Serialize for Detail<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => text.serialize(serializer),
+            Self::Violations(violations) => violations.serialize(serializer),
+        }
+    }
 }
 
 impl Reply {
-    /// The largest body a reply can have, in bytes, as a string within JSON.
+    /// The largest body of a reply, in bytes as a string within JSON.
     pub const MAX_BYTES: usize = MAX_LAMBDA_RESPONSE_BYTES - ENVELOPE_BYTES;
 
     /// 200 with this body.
     ///
     /// # Errors
-    /// [`Error::TaskListTooLarge`] where Lambda could not return it.
+    /// [`Error::Internal`] where Lambda could not return it.
     pub fn ok(body: &impl Serialize) -> Result<Self, Error> {
-        Self::new(StatusCode::OK, body)
+        Self::new(StatusCode::OK, body, too_large())
+    }
+
+    /// 200 with this body, or `too_large` where Lambda could not return it.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn ok_unless(body: &impl Serialize, too_large: Error) -> Result<Self, Error> {
+        Self::new(StatusCode::OK, body, too_large)
     }
 
     /// 201 with this body.
@@ -85,7 +102,7 @@ impl Reply {
     /// # Errors
     /// As for [`Reply::ok`].
     pub fn created(body: &impl Serialize) -> Result<Self, Error> {
-        Self::new(StatusCode::CREATED, body)
+        Self::new(StatusCode::CREATED, body, too_large())
     }
 
     /// 200 with `{"message": …}`.
@@ -96,11 +113,11 @@ impl Reply {
         Self::ok(&Message { message })
     }
 
-    fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, Error> {
+    fn new(status: StatusCode, body: &impl Serialize, too_large: Error) -> Result<Self, Error> {
         let body = serde_json::to_string(body)
-            .map_err(|error| Error::Internal(Cause::from_error("writing a reply", &error)))?;
+            .map_err(|error| Error::Internal(Cause::from_error("writing a reply", error)))?;
         if bytes_in_envelope(&body) > Self::MAX_BYTES {
-            return Err(Error::TaskListTooLarge);
+            return Err(too_large);
         }
         Ok(Self {
             status,
@@ -137,82 +154,30 @@ impl Reply {
         self
     }
 
-    /// The answer to a request that cannot have what it asked for. A 5xx has a fixed text; its cause is for the log.
-    pub fn error(error: &Error) -> Self {
-        let bearer = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-        let retry = Some((RETRY_AFTER, RETRY_AFTER_SECONDS));
-        let (status, header, detail) = match error {
-            Error::Invalid(violations) => {
-                let body = serde_json::to_string(&Detail { detail: violations });
-                return Self {
-                    status: StatusCode::UNPROCESSABLE_ENTITY,
-                    headers: Vec::new(),
-                    body: body.unwrap_or_default().into(),
-                };
+    /// The answer to a request that failed. The text of a 5xx is fixed; its cause is for the log.
+    pub fn from_error(error: &Error) -> Self {
+        let answer = error.answer();
+        let header = match error {
+            Error::TooManyAttempts { retry_after } => Some((RETRY_AFTER, (*retry_after).into())),
+            Error::Unavailable(_) => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            _ if answer.status == StatusCode::UNAUTHORIZED => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
-            Error::NotAuthenticated => (StatusCode::UNAUTHORIZED, bearer, "Not authenticated"),
-            Error::UnsupportedScheme => (
-                StatusCode::UNAUTHORIZED,
-                bearer,
-                "Invalid authentication credentials",
-            ),
-            Error::InvalidToken => (
-                StatusCode::UNAUTHORIZED,
-                bearer,
-                "Could not validate credentials",
-            ),
-            Error::WrongCredentials => (
-                StatusCode::UNAUTHORIZED,
-                bearer,
-                "Incorrect email or password",
-            ),
-            Error::WrongPassword => (StatusCode::FORBIDDEN, None, "Incorrect password"),
-            Error::TooManyAttempts(seconds) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                Some((RETRY_AFTER, (*seconds).into())),
-                "Too many attempts, try again later",
-            ),
-            Error::NotYourTasks => (
-                StatusCode::FORBIDDEN,
-                None,
-                "Not authorized to access this user's tasks",
-            ),
-            Error::NotYoursToCreate => (
-                StatusCode::FORBIDDEN,
-                None,
-                "Not authorized to create tasks for this user",
-            ),
-            Error::TaskNotFound => (StatusCode::NOT_FOUND, None, "Task not found"),
-            Error::EmailTaken => (StatusCode::CONFLICT, None, "Email already registered"),
-            Error::UsernameTaken => (StatusCode::CONFLICT, None, "Username already taken"),
-            Error::BodyTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                None,
-                "Request body too large",
-            ),
-            Error::TaskListTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None, "Task list too large"),
-            Error::Unavailable(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                retry,
-                "Service temporarily unavailable",
-            ),
-            Error::Internal(_) => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                None,
-                "Internal Server Error",
-            ),
+            _ => None,
         };
-        let body = serde_json::to_string(&Detail { detail }).unwrap_or_default();
+        let body = serde_json::to_string(&ErrorBody {
+            detail: answer.detail,
+        });
         Self {
-            status,
+            status: answer.status,
             headers: header.into_iter().collect(),
-            body: body.into(),
+            body: body.unwrap_or_default().into(),
         }
     }
 
-    /// With the id of the request that it answers: what a user can quote, and an operator look for in the log.
+    /// With the id of the request: a user can quote it, and an operator finds the log lines by it.
     #[must_use]
-    pub(crate) fn with_request_id(mut self, id: &str) -> Self {
+    pub(super) fn with_request_id(mut self, id: &str) -> Self {
         let id = HeaderValue::from_str(id).ok();
         self.headers.extend(id.map(|id| (X_REQUEST_ID, id)));
         self
@@ -224,8 +189,12 @@ impl Reply {
     }
 }
 
-/// How long a JSON text is as a string within JSON. It holds no control characters, so that only quotes and
-/// backslashes are escaped.
+fn too_large() -> Error {
+    Error::Internal(Cause::new("the reply is larger than Lambda can return"))
+}
+
+/// The length of a JSON text as a string within JSON. It holds no control characters, so only quotes and backslashes are
+/// escaped.
 fn bytes_in_envelope(json: &str) -> usize {
     json.len()
         + json
@@ -240,7 +209,7 @@ impl From<Reply> for Response<Body> {
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in FOR_BROWSERS {
+        for (name, value) in SECURITY_HEADERS {
             headers.insert(name, HeaderValue::from_static(value));
         }
         for (name, value) in reply.headers {

@@ -1,4 +1,4 @@
-//! What a handler may want to know of a request.
+//! Requests, as the handlers read them.
 
 use std::fmt;
 use std::num::IntErrorKind;
@@ -8,11 +8,11 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use lambda_http::request::{LambdaRequest, RequestContext};
 
-use crate::Error;
+use super::error::{Action, Error};
 use crate::auth::Caller;
-use crate::validation::{Body, Violation, both};
+use crate::validation::{Body, InvalidInput, Violation};
 
-/// The largest body that is read, in bytes (contract, "Errors": 413).
+/// The largest body that is read, in bytes (docs/api.md, "Errors": 413).
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
 /// A request, as API Gateway hands it over.
@@ -34,8 +34,8 @@ impl From<lambda_http::Request> for Request {
     }
 }
 
-/// Takes out of an event what `lambda_http` would make a URI of, since it panics where that fails: at a quote in a query,
-/// for one. No route looks at the URI; the path's and the query's parameters stay.
+/// Removes from an event what `lambda_http` would build a URI from. It panics where that fails, for example at a quote in
+/// a query. No route reads the URI; the parameters of the path and of the query stay.
 pub(super) fn without_uri(mut event: LambdaRequest) -> LambdaRequest {
     if let LambdaRequest::ApiGatewayV2(request) = &mut event {
         if let Some(Ok(query)) = request.raw_query_string.take().map(|query| query.parse()) {
@@ -49,7 +49,7 @@ pub(super) fn without_uri(mut event: LambdaRequest) -> LambdaRequest {
 }
 
 impl Request {
-    /// The body, its syntax checked. A body of another content type than JSON counts as one string.
+    /// The body, after a check of its syntax. A body with another content type than JSON counts as one string.
     ///
     /// # Errors
     /// [`Error::BodyTooLarge`]; [`Error::Invalid`] where it claims to be JSON and is not.
@@ -58,7 +58,7 @@ impl Request {
         if bytes.len() > MAX_BODY_BYTES {
             Err(Error::BodyTooLarge)
         } else if self.claims_json() {
-            Body::json(bytes)
+            Ok(Body::json(bytes)?)
         } else {
             Ok(Body::text(bytes))
         }
@@ -85,7 +85,7 @@ impl Request {
         }
     }
 
-    /// The token in the `Authorization` header. The scheme ends at the first space; all that follows is the token.
+    /// The token in the `Authorization` header. The scheme ends at the first space; the rest is the token.
     ///
     /// # Errors
     /// [`Error::NotAuthenticated`], [`Error::UnsupportedScheme`].
@@ -95,7 +95,7 @@ impl Request {
             .headers()
             .get(AUTHORIZATION)
             .ok_or(Error::NotAuthenticated)?;
-        // A token of ours is ASCII, so what is not cannot be one.
+        // Our tokens are ASCII.
         let header = std::str::from_utf8(header.as_bytes()).map_err(|_| Error::InvalidToken)?;
         match header.split_once(' ') {
             Some(("", _) | (_, "")) | None => Err(Error::NotAuthenticated),
@@ -104,32 +104,33 @@ impl Request {
         }
     }
 
-    /// Sees that the path's `user_id` is the caller's own.
+    /// Requires that the path's `user_id` is the caller's own.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it is no number, and `otherwise` where it is another's.
-    pub fn under_own_id(&self, caller: &Caller, otherwise: Error) -> Result<(), Error> {
+    /// [`Error::Invalid`] where it is not an integer, [`Error::Forbidden`] where it is another user's.
+    pub fn require_own_user_id(&self, caller: &Caller, action: Action) -> Result<(), Error> {
         if self.path_id("user_id")? == i64::from(caller.user_id) {
             Ok(())
         } else {
-            Err(otherwise)
+            Err(Error::Forbidden(action))
         }
     }
 
-    /// The task that the path names, under the caller's own id.
+    /// The id of the task that the path names, under the caller's own user id.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where an id is no number, [`Error::NotYourTasks`] where the user is another.
-    pub fn own_task(&self, caller: &Caller) -> Result<i64, Error> {
-        let ((), id) = both(
-            self.under_own_id(caller, Error::NotYourTasks),
+    /// [`Error::Invalid`] where an id is not an integer, [`Error::Forbidden`] where the user is another one.
+    pub fn own_task_id(&self, caller: &Caller) -> Result<i64, Error> {
+        let ((), id) = collect_violations(
+            self.require_own_user_id(caller, Action::AccessTasks),
             self.path_id("id"),
         )?;
         Ok(id)
     }
 
-    /// An id in the path: an optional sign and digits. One that is beyond any integer is a good id that nothing has.
-    fn path_id(&self, name: &'static str) -> Result<i64, Error> {
+    /// An id in the path: an optional sign and digits. A number beyond the range of integers is a valid id that nothing
+    /// has.
+    fn path_id(&self, name: &'static str) -> Result<i64, InvalidInput> {
         let parameters = self.0.path_parameters_ref();
         let text = parameters
             .and_then(|parameters| parameters.first(name))
@@ -138,11 +139,11 @@ impl Request {
             .or_else(|error: std::num::ParseIntError| match error.kind() {
                 IntErrorKind::PosOverflow => Ok(i64::MAX),
                 IntErrorKind::NegOverflow => Ok(i64::MIN),
-                _ => Err(Error::Invalid(vec![Violation::int_parsing(name, text)])),
+                _ => Err(InvalidInput(vec![Violation::int_parsing(name, text)])),
             })
     }
 
-    /// What the path ends with, whatever a stage or a mapping puts before it.
+    /// The last segment of the path, whatever a stage or a mapping puts before it.
     pub fn last_segment(&self) -> &str {
         let path = self.path();
         path.rsplit_once('/').map_or(path, |(_, last)| last)
@@ -154,7 +155,7 @@ impl Request {
             .unwrap_or_default()
     }
 
-    /// What the gateway says of the request.
+    /// The gateway's description of the request.
     fn gateway(&self) -> Option<&ApiGatewayV2httpRequestContext> {
         match self.0.request_context_ref() {
             Some(RequestContext::ApiGatewayV2(context)) => Some(context),
@@ -162,12 +163,12 @@ impl Request {
         }
     }
 
-    /// A header, where it is text.
+    /// The value of a header, where it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
     }
 
-    /// Where the request comes from: the gateway's word, since a header is anyone's.
+    /// The client's address, as the gateway saw it. Headers are not read: a client can send any.
     pub fn source_ip(&self) -> &str {
         let source_ip = self
             .gateway()
@@ -175,19 +176,19 @@ impl Request {
         source_ip.unwrap_or_default()
     }
 
-    /// Lambda's id of the request, by which its log lines are found.
+    /// Lambda's id of the request.
     pub fn id(&self) -> &str {
         let context = self.0.lambda_context_ref();
         context.map_or("", |context| &context.request_id)
     }
 
-    /// The method and the path, with the names of the parameters in place of their values.
-    pub(crate) fn route(&self) -> String {
+    /// The method and the path, with the names of the parameters instead of their values.
+    pub(super) fn route(&self) -> String {
         let route = self.gateway().and_then(|context| context.route_key.clone());
         route
             .filter(|route| route.contains('/'))
             .unwrap_or_else(|| {
-                // What serves the functions locally knows no routes by name.
+                // The local server does not name the route.
                 let mut path = self.path().to_owned();
                 for (name, value) in self.0.path_parameters().iter() {
                     path = path.replacen(&format!("/{value}"), &format!("/{{{name}}}"), 1);
@@ -196,19 +197,19 @@ impl Request {
             })
     }
 
-    /// The root of X-Ray's trace that the request is a part of.
-    pub(crate) fn trace_id(&self) -> Option<&str> {
+    /// The root id of the X-Ray trace that the request belongs to.
+    pub(super) fn trace_id(&self) -> Option<&str> {
         let header = self.0.lambda_context_ref()?.xray_trace_id.as_deref()?;
         let root = header
             .split(';')
             .find_map(|part| part.trim().strip_prefix("Root="))?;
-        is_trace(root).then_some(root)
+        is_trace_id(root).then_some(root)
     }
 
-    /// The W3C header of that name (Trace Context, 3.2).
-    pub(crate) fn traceparent(&self) -> Option<&str> {
+    /// The header `traceparent` (W3C Trace Context, 3.2).
+    pub(super) fn traceparent(&self) -> Option<&str> {
         let header = self.0.headers().get("traceparent")?.to_str().ok()?;
-        is_trace(header).then_some(header)
+        is_trace_id(header).then_some(header)
     }
 
     /// A parameter of the query.
@@ -219,12 +220,30 @@ impl Request {
     }
 }
 
-/// Whether a text has the form of a trace's name. A header is anyone's, and this one goes into the log.
-fn is_trace(text: &str) -> bool {
+/// Whether a text looks like a trace id. A client can send any header, and this one is logged.
+fn is_trace_id(text: &str) -> bool {
     text.len() <= 64
         && text
             .bytes()
             .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// Two results, of which either may have broken rules: all violations together, the first result's first. Another error is
+/// returned only where no rule is broken.
+///
+/// # Errors
+/// See above.
+pub fn collect_violations<A, B>(
+    first: Result<A, impl Into<Error>>,
+    second: Result<B, impl Into<Error>>,
+) -> Result<(A, B), Error> {
+    match (first.map_err(Into::into), second.map_err(Into::into)) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(Error::Invalid(first)), Err(Error::Invalid(second))) => {
+            Err(Error::Invalid(first.and(second)))
+        }
+        (Ok(_), Err(error)) | (_, Err(error @ Error::Invalid(_))) | (Err(error), _) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +265,7 @@ mod tests {
         Request(without_uri(event).into())
     }
 
-    /// An event with nothing in it, as API Gateway's HTTP API makes it.
+    /// An empty event in the format of API Gateway's HTTP API.
     fn event() -> Value {
         json!({
             "version": "2.0",
@@ -269,7 +288,7 @@ mod tests {
         request(&event)
     }
 
-    /// A header's value, as far as a server lets it through.
+    /// Values of a header that a server lets through.
     fn header_values() -> impl Strategy<Value = String> {
         prop_oneof!["[ -~\t]{0,60}", "[\t -~\u{a0}-\u{ff}]{0,20}", "\\PC{0,20}"]
     }
@@ -284,7 +303,7 @@ mod tests {
         ]
     }
 
-    /// The number that a text in a path is, if it is one: a sign that may be missing and ASCII digits.
+    /// The number that a text in a path stands for: an optional sign and ASCII digits.
     fn number(text: &str) -> Option<i64> {
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -300,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_event_of_the_gateways_is_read(
+        fn every_event_of_the_gateway_is_read(
             paths in ("/\\PC{0,40}", "[ -~]{0,40}"),
             headers in hash_map(
                 prop_oneof![
@@ -343,19 +362,19 @@ mod tests {
         }
 
         #[test]
-        fn an_id_is_a_sign_and_digits(user_id in ids(), id in ids()) {
+        fn an_id_is_an_optional_sign_and_digits(user_id in ids(), id in ids()) {
             let mut event = event();
             let parameters = HashMap::from([("user_id", &user_id), ("id", &id)]);
             event["pathParameters"] = json!(parameters);
             let request = request(&event);
             let caller = Caller { user_id: 7, session: String::new() };
             let expected = (number(&user_id), number(&id));
-            match request.own_task(&caller) {
+            match request.own_task_id(&caller) {
                 Ok(found) => prop_assert_eq!((Some(7), Some(found)), expected),
-                Err(Error::NotYourTasks) => prop_assert!(expected.0.is_some_and(|id| id != 7) && expected.1.is_some()),
-                Err(Error::Invalid(broken)) => {
+                Err(Error::Forbidden(_)) => prop_assert!(expected.0.is_some_and(|id| id != 7) && expected.1.is_some()),
+                Err(Error::Invalid(InvalidInput(violations))) => {
                     let count = usize::from(expected.0.is_none()) + usize::from(expected.1.is_none());
-                    prop_assert_eq!(broken.len(), count);
+                    prop_assert_eq!(violations.len(), count);
                 }
                 Err(error) => prop_assert!(false, "{:?}", error),
             }
@@ -375,7 +394,7 @@ mod tests {
         }
 
         #[test]
-        fn json_is_what_says_so(
+        fn the_content_type_decides_what_is_json(
             kind in "(application|Application|text|image)",
             subtype in "(json|JSON|vnd\\.api\\+json|json5|jsonx|x-json|geo\\+JSON|\\+json|)",
             parameters in "( ?; ?charset=[a-z0-9-]{1,5}|; ?boundary=\"a;b\"|;|)",
@@ -388,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_as_long_as_it_is_once_it_is_decoded() {
+    fn the_length_of_a_body_is_that_of_the_decoded_bytes() {
         for (length, fits) in [(MAX_BODY_BYTES, true), (MAX_BODY_BYTES + 1, false)] {
             let body = format!("\"{}\"", "a".repeat(length - 2));
             for (body, encoded) in [(STANDARD.encode(&body), true), (body, false)] {
@@ -398,5 +417,31 @@ mod tests {
                 assert_eq!(request(&event).body().is_ok(), fits);
             }
         }
+    }
+
+    #[test]
+    fn violations_of_the_path_come_first_and_all_violations_before_other_errors() {
+        let invalid = |name| Error::Invalid(InvalidInput(vec![Violation::int_parsing(name, "x")]));
+        let forbidden = || Error::Forbidden(Action::AccessTasks);
+        let names = |first: Result<(), Error>, second: Result<(), Error>| match collect_violations(
+            first, second,
+        ) {
+            Err(Error::Invalid(InvalidInput(violations))) => {
+                let violations = serde_json::to_value(violations).expect("JSON");
+                let violations = violations.as_array().expect("a list").clone();
+                violations.iter().map(|one| one["loc"][1].clone()).collect()
+            }
+            other => panic!("not a list of violations: {other:?}"),
+        };
+        let names: [Vec<Value>; 3] = [
+            names(Err(invalid("a")), Err(invalid("b"))),
+            names(Err(forbidden()), Err(invalid("b"))),
+            names(Err(invalid("a")), Err(forbidden())),
+        ];
+        assert_eq!(json!(names), json!([["a", "b"], ["b"], ["a"]]));
+        assert!(matches!(
+            collect_violations(Err::<(), _>(forbidden()), Ok::<_, Error>(())),
+            Err(Error::Forbidden(_))
+        ));
     }
 }

@@ -4,21 +4,24 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
-use super::request::without_uri;
-use super::{Reply, Request};
-use crate::error::Cause;
-use crate::settings::{self, Settings};
-use crate::telemetry::request::Record;
-use crate::{App, Error, deadlines, telemetry};
 use futures_util::FutureExt as _;
 use lambda_http::request::LambdaRequest;
 use lambda_http::tower::ServiceBuilder;
 use lambda_http::{Adapter, LambdaEvent, Response, service_fn};
 
-/// Serves one route, until Lambda ends the process: checks the settings, connects to the database while the first
-/// event is on its way, and answers each request with what `handler` makes of it.
+use super::access_log::log_answer;
+use super::app::App;
+use super::error::Error;
+use super::reply::Reply;
+use super::request::{Request, without_uri};
+use crate::cause::Cause;
+use crate::settings::{self, Settings};
+use crate::{database, telemetry, timeouts};
+
+/// Serves one route until Lambda ends the process: checks the settings, connects to the database while the first event is
+/// being fetched, and answers each request with what `handler` returns.
 ///
-/// A handler that fails or panics is an answer too; only bad settings and a failing runtime end the process.
+/// A handler that fails or panics is answered too. Only bad settings and a failing runtime end the process.
 pub async fn serve<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
@@ -33,7 +36,7 @@ where
     }
 }
 
-/// Like [`serve`], for a route that can answer without the database: it is connected to when the handler asks for it.
+/// Like [`serve`], for a route that can answer without the database: it connects when the handler runs a statement.
 pub async fn serve_lazily<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
@@ -46,12 +49,12 @@ where
 }
 
 fn start<H>() -> Result<&'static App, ExitCode> {
-    let program = telemetry::program_of::<H>();
-    telemetry::init(program);
-    let mut settings = Settings::from_env().map_err(|problems| telemetry::fail(&problems))?;
-    settings.database = settings.database.of_program(program);
-    settings::require_lambda().map_err(|problem| telemetry::fail(&[problem]))?;
-    telemetry::warn_of_parameters(&settings.database);
+    let function = telemetry::crate_name_of::<H>();
+    telemetry::init(function);
+    let mut settings = Settings::from_env().map_err(|errors| telemetry::fail(&errors))?;
+    settings::require_lambda().map_err(|errors| telemetry::fail(&errors))?;
+    settings.database = settings.database.for_function(function);
+    database::log_ignored_parameters(&settings.database);
     // It lives as long as the process.
     Ok(Box::leak(Box::new(App::new(settings))))
 }
@@ -63,8 +66,7 @@ where
 {
     let answer = move |request: lambda_http::Request| async move {
         let request = Request::from(request);
-        let record = Record::of(&request);
-        let reply = record.keep(bounded(handler(request, app))).await;
+        let reply = log_answer(request, move |request| bounded(handler(request, app))).await;
         Ok::<_, Infallible>(Response::from(reply))
     };
     let service = ServiceBuilder::new()
@@ -73,18 +75,18 @@ where
             ..event
         })
         .service(Adapter::from(service_fn(answer)));
-    telemetry::runtime_ended(lambda_runtime::run_concurrent(service).await)
+    telemetry::exit_status(lambda_runtime::run_concurrent(service).await)
 }
 
-/// The answer of a handler, whatever becomes of it.
+/// The answer of a handler. A panic and a timeout become errors.
 async fn bounded(answer: impl Future<Output = Result<Reply, Error>>) -> Result<Reply, Error> {
-    match deadlines::in_request(AssertUnwindSafe(answer).catch_unwind()).await {
+    match timeouts::within_request(AssertUnwindSafe(answer).catch_unwind()).await {
         Ok(Ok(answer)) => answer,
-        // The panic itself is in the log already.
+        // The panic itself is already in the log.
         Ok(Err(_)) => Err(Error::Internal(Cause::new("the handler panicked"))),
         Err(_) => Err(Error::Unavailable(Cause::new(format!(
             "no answer in {:?}",
-            deadlines::REQUEST
+            timeouts::REQUEST
         )))),
     }
 }

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Violation, json_string, syntax};
-use crate::Error;
+use super::error_offset::error_offset;
+use super::violation::{InvalidInput, Violation, json_string};
 
-/// The body of a request: JSON text whose syntax is good, or something else that no type can be read from.
+/// The body of a request: valid JSON text, or a string from which no type can be read.
 pub struct Body(Box<RawValue>);
 
 impl fmt::Debug for Body {
@@ -22,38 +22,38 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
-    /// Takes the bytes of a body that claims to be JSON. No bytes at all count as `null`.
+    /// A body that claims to be JSON. An empty one counts as `null`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where they are not JSON.
-    pub fn json(bytes: &[u8]) -> Result<Self, Error> {
+    /// [`InvalidInput`] where it is not JSON.
+    pub fn json(bytes: &[u8]) -> Result<Self, InvalidInput> {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            Error::Invalid(vec![Violation::json_invalid(
+            InvalidInput(vec![Violation::json_invalid(
                 valid.chars().count(),
                 "invalid UTF-8".to_owned(),
             )])
         })?;
-        // Some programs begin a file with a mark; parsers may ignore it (RFC 8259, 8.1).
+        // Some programs begin a text with a byte order mark; parsers may ignore it (RFC 8259, 8.1).
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match serde_json::from_str::<Box<RawValue>>(text) {
             Ok(json) => Ok(Self(json)),
-            Err(error) => Err(Error::Invalid(vec![Violation::json_invalid(
-                stop_in_characters(text),
-                words(&error),
+            Err(error) => Err(InvalidInput(vec![Violation::json_invalid(
+                error_offset_in_characters(text),
+                message(&error),
             )])),
         }
     }
 
-    /// The body, as it came.
+    /// The body as it was sent.
     pub(super) fn as_json(&self) -> &RawValue {
         &self.0
     }
 
-    /// Takes a body of another content type: it counts as one string.
+    /// A body with another content type. It counts as one string.
     pub fn text(bytes: &[u8]) -> Self {
         if bytes.is_empty() {
             Self::default()
@@ -69,32 +69,30 @@ impl Default for Body {
     }
 }
 
-/// Where the text stops being JSON, in characters.
-fn stop_in_characters(text: &str) -> usize {
-    text[..syntax::stop(text)].chars().count()
+fn error_offset_in_characters(text: &str) -> usize {
+    text[..error_offset(text)].chars().count()
 }
 
-/// What the parser said, without the position, which stands beside it.
-fn words(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    words
+/// The parser's message without the position, which is reported beside it.
+fn message(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message
         .split(" at line ")
         .next()
         .unwrap_or_default()
         .to_owned()
 }
 
-/// An object's members, whose values are not looked into yet. A name is bytes, since half of a surrogate pair may stand
-/// in one; no field of ours is called that.
+/// The members of an object, their values not parsed yet. A name is bytes, since it may hold half of a surrogate pair.
 pub(super) struct Members<'a>(HashMap<Cow<'a, [u8]>, &'a RawValue>);
 
 impl<'a> Members<'a> {
     /// The members, if this is an object.
-    pub(super) fn of(json: &'a RawValue) -> Option<Self> {
+    pub(super) fn from_json(json: &'a RawValue) -> Option<Self> {
         serde_json::from_str(json.get()).ok()
     }
 
-    /// The value of a name; of several the last.
+    /// The value of a member; the last one where the name occurs several times.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.get(name.as_bytes()).copied()
     }
@@ -159,10 +157,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::validation::tests::violations;
+    use crate::validation::testing::violations;
 
     #[test]
-    fn text_that_is_not_json_is_refused_at_its_character() {
+    fn a_syntax_error_is_reported_at_its_character() {
         // The offsets are those of Python's parser.
         for (text, offset) in [
             ("{bad json}", 1),
@@ -217,7 +215,7 @@ mod tests {
         assert_eq!(error[0]["loc"], json!(["body", 7]));
     }
 
-    /// Words of which JSON is made, and some of which it is not.
+    /// Texts made of tokens of JSON, and of some that are not.
     fn words() -> impl Strategy<Value = String> {
         let word = prop_oneof![
             8 => select(vec![
@@ -233,7 +231,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_body_is_json_or_says_where_it_stops_being_so(
+        fn a_body_is_json_or_the_error_has_its_offset(
             bytes in prop_oneof![
                 words().prop_map(String::into_bytes),
                 any::<String>().prop_map(String::into_bytes),
@@ -270,16 +268,16 @@ mod tests {
         }
 
         #[test]
-        fn of_members_with_one_name_the_last_counts(values in vec(any::<u32>(), 1..5), name in "[a\"\\\\é😀]{0,3}") {
+        fn the_last_of_several_members_with_one_name_counts(values in vec(any::<u32>(), 1..5), name in "[a\"\\\\é😀]{0,3}") {
             let members: Vec<_> = values.iter().map(|value| format!("{}:{value}", json!(name))).collect();
             let body = Body::json(format!("{{{}}}", members.join(",")).as_bytes()).expect("JSON");
-            let members = Members::of(body.as_json()).expect("an object");
+            let members = Members::from_json(body.as_json()).expect("an object");
             let value = members.get(&name).map(RawValue::get).map(ToOwned::to_owned);
             prop_assert_eq!(value, values.last().map(ToString::to_string));
         }
 
         #[test]
-        fn a_text_is_one_string(bytes in vec(any::<u8>(), 1..40)) {
+        fn another_content_type_is_one_string(bytes in vec(any::<u8>(), 1..40)) {
             let text: Value = serde_json::from_str(Body::text(&bytes).as_json().get()).expect("JSON");
             prop_assert_eq!(text, String::from_utf8_lossy(&bytes).into_owned());
         }

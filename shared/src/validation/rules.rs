@@ -1,21 +1,21 @@
-//! The rules that the fields of a body keep.
+//! Rules for the fields of a body.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::Context;
+use super::violation::Context;
 
 /// A rule that a value breaks.
 #[derive(Debug)]
-pub struct Broken {
+pub struct RuleError {
     pub(super) kind: &'static str,
     pub(super) msg: Cow<'static, str>,
     pub(super) ctx: Option<Context>,
 }
 
-impl Broken {
+impl RuleError {
     pub(super) fn new(kind: &'static str, msg: &'static str) -> Self {
         Self {
             kind,
@@ -24,17 +24,17 @@ impl Broken {
         }
     }
 
-    /// A rule of our own, which has no type of its own.
-    pub fn value_error(words: &'static str) -> Self {
+    /// A rule that has no type of its own.
+    pub fn value_error(message: &'static str) -> Self {
         Self {
             kind: "value_error",
-            msg: format!("Value error, {words}").into(),
-            ctx: Some(Context::Error(words.into())),
+            msg: format!("Value error, {message}").into(),
+            ctx: Some(Context::Error(message.into())),
         }
     }
 
-    /// Not one of the values there are, as in `'High', 'Medium' or 'Low'`.
-    pub fn not_one_of(values: &'static str) -> Self {
+    /// Not one of the allowed values, which are listed as in `'High', 'Medium' or 'Low'`.
+    pub fn enumeration(values: &'static str) -> Self {
         Self {
             kind: "enum",
             msg: format!("Input should be {values}").into(),
@@ -70,26 +70,29 @@ fn parse<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
 }
 
 /// The rule for a text of `min` to `max` characters, which is not trimmed.
-pub fn text(min: usize, max: usize) -> impl Fn(&RawValue) -> Result<String, Broken> {
+pub fn text(min: usize, max: usize) -> impl Fn(&RawValue) -> Result<String, RuleError> {
     move |value| {
         if !is_string(value) {
-            return Err(Broken::new("string_type", "Input should be a valid string"));
+            return Err(RuleError::new(
+                "string_type",
+                "Input should be a valid string",
+            ));
         }
         let Some(text) = parse::<String>(value) else {
-            return Err(Broken::value_error(
+            return Err(RuleError::value_error(
                 "the text holds half of a surrogate pair",
             ));
         };
         let length = text.chars().count();
         if length < min {
-            Err(Broken::length(
+            Err(RuleError::length(
                 "string_too_short",
                 "least",
                 min,
                 Context::MinLength(min),
             ))
         } else if length > max {
-            Err(Broken::length(
+            Err(RuleError::length(
                 "string_too_long",
                 "most",
                 max,
@@ -97,7 +100,7 @@ pub fn text(min: usize, max: usize) -> impl Fn(&RawValue) -> Result<String, Brok
             ))
         } else if text.contains('\0') {
             // PostgreSQL cannot store it.
-            Err(Broken::value_error("the text holds a NUL character"))
+            Err(RuleError::value_error("the text holds a NUL character"))
         } else {
             Ok(text)
         }
@@ -108,14 +111,14 @@ pub fn text(min: usize, max: usize) -> impl Fn(&RawValue) -> Result<String, Brok
 ///
 /// # Errors
 /// The rule that the value breaks.
-pub fn any_text(value: &RawValue) -> Result<String, Broken> {
+pub fn any_text(value: &RawValue) -> Result<String, RuleError> {
     text(0, usize::MAX)(value)
 }
 
-/// The rule for a value that may be `null` and otherwise keeps another rule.
+/// The rule for a value that is `null` or obeys another rule.
 pub fn nullable<T>(
-    rule: impl Fn(&RawValue) -> Result<T, Broken>,
-) -> impl Fn(&RawValue) -> Result<Option<T>, Broken> {
+    rule: impl Fn(&RawValue) -> Result<T, RuleError>,
+) -> impl Fn(&RawValue) -> Result<Option<T>, RuleError> {
     move |value| {
         if is_null(value) {
             Ok(None)
@@ -125,13 +128,13 @@ pub fn nullable<T>(
     }
 }
 
-/// The rule for a boolean, as generous as pydantic's lax mode: also 1, 0, 1.0, 0.0 and some words, in any case.
+/// The rule for a boolean, as in pydantic's lax mode: 1, 0, 1.0, 0.0 and some words, in any case, are accepted too.
 ///
 /// # Errors
 /// The rule that the value breaks.
-pub fn lax_bool(value: &RawValue) -> Result<bool, Broken> {
-    let unclear = || {
-        Broken::new(
+pub fn lax_bool(value: &RawValue) -> Result<bool, RuleError> {
+    let uninterpretable = || {
+        RuleError::new(
             "bool_parsing",
             "Input should be a valid boolean, unable to interpret input",
         )
@@ -146,15 +149,18 @@ pub fn lax_bool(value: &RawValue) -> Result<bool, Broken> {
         return match text.to_ascii_lowercase().as_str() {
             "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
             "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
-            _ => Err(unclear()),
+            _ => Err(uninterpretable()),
         };
     }
-    // Read as a float, since JSON has whole numbers that no integer type holds; one that no float holds is whole, too.
+    // Read as a float, since JSON has whole numbers that no integer type can hold. Those that no float can hold are whole.
     match value.get().parse::<f64>() {
         Ok(1.0) => Ok(true),
         Ok(0.0) => Ok(false),
-        Ok(number) if number.is_infinite() || number.fract() == 0.0 => Err(unclear()),
-        _ => Err(Broken::new("bool_type", "Input should be a valid boolean")),
+        Ok(number) if number.is_infinite() || number.fract() == 0.0 => Err(uninterpretable()),
+        _ => Err(RuleError::new(
+            "bool_type",
+            "Input should be a valid boolean",
+        )),
     }
 }
 
@@ -163,26 +169,26 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::validation::tests::violations;
+    use crate::validation::testing::violations;
     use crate::validation::{Body, Fields};
 
-    /// What is said of a field's value.
+    /// The violation that a field's value causes.
     fn refused<T: Default + std::fmt::Debug>(
-        rule: impl Fn(&RawValue) -> Result<T, Broken>,
+        rule: impl Fn(&RawValue) -> Result<T, RuleError>,
         value: &str,
     ) -> Value {
         let body = Body::json(format!(r#"{{"field":{value}}}"#).as_bytes()).expect("JSON");
-        let mut fields = Fields::of(&body).expect("an object");
+        let mut fields = Fields::new(&body).expect("an object");
         let read = fields.required("field", rule);
-        violations(&fields.finish(read).expect_err("should be refused"))[0].take()
+        violations(&fields.into_result(read).expect_err("should be refused"))[0].take()
     }
 
-    fn accepted<T: Default>(rule: impl Fn(&RawValue) -> Result<T, Broken>, value: &str) -> T {
+    fn accepted<T: Default>(rule: impl Fn(&RawValue) -> Result<T, RuleError>, value: &str) -> T {
         let body = Body::json(format!(r#"{{"field":{value}}}"#).as_bytes()).expect("JSON");
-        let mut fields = Fields::of(&body).expect("an object");
+        let mut fields = Fields::new(&body).expect("an object");
         let read = fields.required("field", rule);
         fields
-            .finish(read)
+            .into_result(read)
             .unwrap_or_else(|error| panic!("{value} is refused: {error:?}"))
     }
 
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_type_of_ours_can_hold_says_nothing_of_a_boolean() {
+    fn values_that_no_type_can_hold_are_not_booleans() {
         for value in ["1e400", "-1e400", r#""\ud800""#] {
             let value = RawValue::from_string(value.to_owned()).expect("JSON");
             assert_eq!(lax_bool(&value).expect_err("refused").kind, "bool_parsing");

@@ -1,4 +1,4 @@
-// A token is kept by the page alone, and is gone when it is reloaded.
+// Only the page keeps the token. A reload discards it.
 SwaggerUIBundle({
   dom_id: "#page",
   url: "openapi.json",

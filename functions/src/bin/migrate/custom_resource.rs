@@ -1,4 +1,4 @@
-//! What CloudFormation asks of a custom resource: an answer that is put where the request says, in time.
+//! The protocol of a CloudFormation custom resource: the response has to be put to the URL of the request, in time.
 //!
 //! Source: "Custom resource request and response reference" in the CloudFormation user guide.
 
@@ -14,12 +14,15 @@ use shared::Cause;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-/// The longest reason that is told. CloudFormation takes an answer of at most 4096 bytes; the log has the whole of it.
+use crate::error::MigrateError;
+
+/// The longest reason in a response. CloudFormation accepts a response of at most 4096 bytes; the log has the full reason.
 const MAX_REASON_CHARS: usize = 700;
 
-/// How long one attempt to deliver the answer may take, and how often it is tried.
-const DELIVERY: Duration = Duration::from_secs(10);
-const DELIVERIES: u32 = 4;
+/// One attempt to deliver the response.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+const MAX_ATTEMPTS: u32 = 4;
 
 /// A request to create, update or delete the resource.
 #[derive(Debug, Deserialize)]
@@ -29,7 +32,7 @@ pub(crate) struct Event {
     request_id: String,
     stack_id: String,
     logical_resource_id: String,
-    /// Where to put the answer. Whoever knows it can answer in our name.
+    /// Where to put the response. Anyone who knows the URL can respond in our name.
     #[serde(rename = "ResponseURL")]
     response_url: String,
 }
@@ -43,10 +46,10 @@ enum RequestType {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer<'a> {
+struct Response<'a> {
     status: &'static str,
     reason: String,
-    // The same in every deployment: another one would ask for the former resource to be deleted.
+    // The same in every deployment: with another id, CloudFormation would delete the old resource.
     physical_resource_id: &'static str,
     stack_id: &'a str,
     request_id: &'a str,
@@ -55,32 +58,32 @@ struct Answer<'a> {
 
 impl Event {
     /// The request in an event, if it is one.
-    pub(crate) fn read(event: &Value) -> Option<Self> {
+    pub(crate) fn from_json(event: &Value) -> Option<Self> {
         Self::deserialize(event).ok()
     }
 
-    /// Whether the stack is being deleted. The data is not the stack's to delete.
+    /// Whether the stack is being deleted. The data does not belong to the stack.
     pub(crate) fn is_delete(&self) -> bool {
         self.request_type == RequestType::Delete
     }
 
-    /// Delivers the answer. Without one, CloudFormation waits until its own timeout.
-    pub(crate) async fn answer(&self, result: &Result<Value, String>) {
-        let answer = Answer {
+    /// Delivers the response. Without one, CloudFormation waits until its own timeout.
+    pub(crate) async fn respond(&self, result: Result<(), &MigrateError>) {
+        let response = Response {
             status: if result.is_ok() { "SUCCESS" } else { "FAILED" },
             reason: match result {
-                Ok(_) => String::new(),
-                Err(cause) => cause.chars().take(MAX_REASON_CHARS).collect(),
+                Ok(()) => String::new(),
+                Err(error) => error.to_string().chars().take(MAX_REASON_CHARS).collect(),
             },
             physical_resource_id: "schema",
             stack_id: &self.stack_id,
             request_id: &self.request_id,
             logical_resource_id: &self.logical_resource_id,
         };
-        for attempt in 1..=DELIVERIES {
-            match self.deliver(&answer).await {
+        for attempt in 1..=MAX_ATTEMPTS {
+            match self.deliver(&response).await {
                 Ok(()) => {
-                    info!(status = answer.status, "answered CloudFormation");
+                    info!(status = response.status, "answered CloudFormation");
                     return;
                 }
                 Err(error) => {
@@ -92,18 +95,18 @@ impl Event {
         error!("CloudFormation could not be answered");
     }
 
-    /// Puts the answer there. An error does not repeat the URL, which is a secret.
-    async fn deliver(&self, answer: &Answer<'_>) -> Result<(), Cause> {
-        let body = serde_json::to_string(answer).expect("texts alone");
+    /// Puts the response to the URL. An error does not repeat the URL, which is a secret.
+    async fn deliver(&self, response: &Response<'_>) -> Result<(), Cause> {
+        let body = serde_json::to_string(response).expect("JSON");
         // Without a content type, which the URL's signature does not cover.
         let request = Request::put(&self.response_url).body(body);
-        let request = request.map_err(|error| Cause::from_error("the URL", &error))?;
+        let request = request.map_err(|error| Cause::from_error("the URL", error))?;
         let client = Client::builder(TokioExecutor::new()).build(HttpsConnector::new());
-        match timeout(DELIVERY, client.request(request)).await {
+        match timeout(ATTEMPT, client.request(request)).await {
             Ok(Ok(response)) if response.status().is_success() => Ok(()),
             Ok(Ok(response)) => Err(Cause::new(response.status().to_string())),
-            Ok(Err(error)) => Err(Cause::from_error("the request failed", &error)),
-            Err(_) => Err(Cause::new(format!("no answer in {DELIVERY:?}"))),
+            Ok(Err(error)) => Err(Cause::from_error("the request failed", error)),
+            Err(_) => Err(Cause::new(format!("no answer in {ATTEMPT:?}"))),
         }
     }
 }

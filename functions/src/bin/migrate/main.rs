@@ -1,28 +1,40 @@
-//! Brings the database's schema up to date: as a Lambda, with any event, as a custom resource of CloudFormation in every
-//! deployment, and as a program on the command line.
+//! Brings the database's schema up to date: as a Lambda function, for any event; as a custom resource of CloudFormation, in
+//! every deployment; and as a program on the command line.
 //!
 //! On the command line, `--if-empty` applies the migrations only to a database that holds no table of ours, `--verify`
-//! changes nothing and names every difference between the schema and what this build expects, and `--check-settings`
-//! only says whether the functions would accept the settings.
+//! changes nothing and reports every difference between the schema and what this build expects, `--print-catalog` prints
+//! the catalog that `sql/catalog.txt` holds, and `--check-settings` only checks whether the functions would accept the
+//! settings.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::database::schema::{self, Grants, Migrated};
-use shared::settings::{self, ApplicationRole, MigrationSettings, Settings};
+use shared::database::log_database;
+use shared::database::schema_version::CURRENT_VERSION;
+use shared::settings::{self, Settings};
 use shared::telemetry;
 use tracing::{error, info, warn};
 
 use custom_resource::Event;
+use error::MigrateError;
+use migration_settings::{ApplicationRole, MigrationSettings};
+use migrations::{Migrated, migrate, version_in_use};
+use roles::Grants;
 
+mod connection;
 mod custom_resource;
+mod error;
+mod migration_settings;
+mod migrations;
+mod roles;
+mod verify;
 
-/// What is left of the function's time for the answer.
-const RESERVE: Duration = Duration::from_secs(20);
+/// How much of the function's time is left for the answer.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(20);
 
-/// How long a run on the command line may take: as long as it needs, but for one that nothing will end.
-const BY_HAND: Duration = Duration::from_hours(24);
+/// A run on the command line. It is effectively unlimited; the limit only ends a run that hangs.
+const CLI_TIMEOUT: Duration = Duration::from_hours(24);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -32,49 +44,54 @@ async fn main() -> ExitCode {
     if arguments == ["--check-settings"] {
         return match Settings::from_env() {
             Ok(_) => ExitCode::SUCCESS,
-            Err(problems) => telemetry::fail(&problems),
+            Err(errors) => telemetry::fail(&errors),
         };
     }
     let settings = match MigrationSettings::from_env() {
-        Ok(settings) => MigrationSettings {
-            database: settings.database.of_program(env!("CARGO_BIN_NAME")),
-            ..settings
-        },
-        Err(problems) => return telemetry::fail(&problems),
+        Ok(settings) => settings,
+        Err(errors) => return telemetry::fail(&errors),
     };
-    match arguments[..] {
-        [] if settings::is_on_lambda() => on_lambda(&settings).await,
-        [] => migrate(&settings).await,
+    let done = match arguments[..] {
+        [] if settings::is_on_lambda() => return serve(&settings).await,
+        [] => migrate_on_command_line(&settings).await,
         ["--if-empty"] => migrate_if_empty(&settings).await,
-        ["--verify"] => verify(&settings).await,
-        _ => telemetry::fail(&[
-            "Usage: migrate [--if-empty | --verify | --check-settings]".to_owned()
-        ]),
+        ["--verify"] => verify_on_command_line(&settings).await,
+        ["--print-catalog"] => print_catalog(&settings).await,
+        _ => {
+            return telemetry::fail(
+                &"Usage: migrate [--if-empty | --verify | --print-catalog | --check-settings]",
+            );
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => telemetry::fail(&error),
     }
 }
 
-async fn on_lambda(settings: &MigrationSettings) -> ExitCode {
-    telemetry::log_database(&settings.database);
+async fn serve(settings: &MigrationSettings) -> ExitCode {
+    log_database(&settings.database);
     shared::serve_events(async |event, time_left: Duration| {
-        let time = time_left.saturating_sub(RESERVE);
-        let Some(event) = Event::read(&event) else {
-            return answer(settings, time).await;
+        let time = time_left.saturating_sub(SHUTDOWN_MARGIN);
+        let Some(event) = Event::from_json(&event) else {
+            return migrate_and_log(settings, time).await;
         };
         let result = if event.is_delete() {
             Ok(Value::Null)
         } else {
-            answer(settings, time).await
+            migrate_and_log(settings, time).await
         };
-        event.answer(&result).await;
+        event.respond(result.as_ref().map(|_| ())).await;
         result
     })
     .await
 }
 
-async fn answer(settings: &MigrationSettings, time: Duration) -> Result<Value, String> {
-    let migrated = schema::migrate(settings, time)
-        .await
-        .map_err(|cause| cause.to_string())?;
+async fn migrate_and_log(
+    settings: &MigrationSettings,
+    time: Duration,
+) -> Result<Value, MigrateError> {
+    let migrated = migrate(settings, time).await?;
     for warning in &migrated.warnings {
         warn!("{warning}");
     }
@@ -82,24 +99,19 @@ async fn answer(settings: &MigrationSettings, time: Duration) -> Result<Value, S
         error!("{difference}");
     }
     info!(applied = ?migrated.applied, grants = ?migrated.grants, version = migrated.version, "migrated");
-    match migrated.differences.len() {
-        0 => Ok(json!({"applied": migrated.applied, "schema_version": migrated.version})),
-        count => Err(differ(count)),
-    }
+    require_none(&migrated.differences)?;
+    Ok(json!({"applied": migrated.applied, "schema_version": migrated.version}))
 }
 
-async fn migrate(settings: &MigrationSettings) -> ExitCode {
+async fn migrate_on_command_line(settings: &MigrationSettings) -> Result<(), MigrateError> {
     let Migrated {
         applied,
         grants,
         version,
         warnings,
         differences,
-    } = match schema::migrate(settings, BY_HAND).await {
-        Ok(migrated) => migrated,
-        Err(cause) => return telemetry::fail(&[cause.to_string()]),
-    };
-    let database = name_of(settings);
+    } = migrate(settings, CLI_TIMEOUT).await?;
+    let database = database_name(settings);
     for warning in warnings {
         println!("Warning: {warning}.");
     }
@@ -113,17 +125,17 @@ async fn migrate(settings: &MigrationSettings) -> ExitCode {
         );
     }
     if let Some(role) = &settings.application_role {
-        report_grants(role, &grants);
+        print_grants(role, &grants);
     }
-    report_differences(&differences)
+    print_differences(&differences)
 }
 
-fn report_grants(role: &ApplicationRole, grants: &Grants) {
+fn print_grants(role: &ApplicationRole, grants: &Grants) {
     let name = &role.name;
     match (grants.created, &role.password) {
         (true, Some(_)) => println!("Created the role {name}, with the password in DATABASE_URL."),
         (true, None) => println!(
-            "Created the role {name}, without a password. Give it one: `./dev psql`, then \\password {name}"
+            "Created the role {name}, without a password. Set one: `./dev psql`, then \\password {name}"
         ),
         (false, _) => {}
     }
@@ -132,58 +144,50 @@ fn report_grants(role: &ApplicationRole, grants: &Grants) {
     }
 }
 
-async fn migrate_if_empty(settings: &MigrationSettings) -> ExitCode {
-    match schema::version_in_use(settings).await {
-        Ok(None) => migrate(settings).await,
-        Ok(Some(version)) if version >= schema::VERSION => {
-            println!(
-                "The schema of {} is at version {version}.",
-                name_of(settings)
-            );
-            ExitCode::SUCCESS
+async fn migrate_if_empty(settings: &MigrationSettings) -> Result<(), MigrateError> {
+    let database = database_name(settings);
+    match version_in_use(settings).await? {
+        None => migrate_on_command_line(settings).await?,
+        Some(version) if version >= CURRENT_VERSION => {
+            println!("The schema of {database} is at version {version}.");
         }
-        Ok(Some(version)) => {
-            println!(
-                "Left alone: {} holds tables, its schema is at version {version}, and this build needs {}. Run the \
-                 migrations to change that.",
-                name_of(settings),
-                schema::VERSION
-            );
-            ExitCode::SUCCESS
-        }
-        Err(cause) => telemetry::fail(&[cause.to_string()]),
+        Some(version) => println!(
+            "Left alone: {database} holds tables, its schema is at version {version}, and this build needs \
+             {CURRENT_VERSION}. Run the migrations to change that."
+        ),
     }
+    Ok(())
 }
 
-async fn verify(settings: &MigrationSettings) -> ExitCode {
-    match schema::differences(settings).await {
-        Ok(differences) if differences.is_empty() => {
-            println!(
-                "The schema of {} is as this build expects it.",
-                name_of(settings)
-            );
-            ExitCode::SUCCESS
-        }
-        Ok(differences) => report_differences(&differences),
-        Err(cause) => telemetry::fail(&[cause.to_string()]),
-    }
+async fn verify_on_command_line(settings: &MigrationSettings) -> Result<(), MigrateError> {
+    print_differences(&verify::verify(settings).await?)?;
+    println!(
+        "The schema of {} is as this build expects it.",
+        database_name(settings)
+    );
+    Ok(())
 }
 
-fn report_differences(differences: &[String]) -> ExitCode {
-    if differences.is_empty() {
-        return ExitCode::SUCCESS;
-    }
+async fn print_catalog(settings: &MigrationSettings) -> Result<(), MigrateError> {
+    print!("{}", verify::catalog(settings).await?);
+    Ok(())
+}
+
+fn print_differences(differences: &[String]) -> Result<(), MigrateError> {
     for difference in differences {
         println!("{difference}");
     }
-    telemetry::fail(&[differ(differences.len())])
+    require_none(differences)
 }
 
-fn differ(count: usize) -> String {
-    format!("the schema is not as this build expects it: {count} difference(s), named above")
+fn require_none(differences: &[String]) -> Result<(), MigrateError> {
+    match differences.len() {
+        0 => Ok(()),
+        count => Err(MigrateError::Differs(count)),
+    }
 }
 
-fn name_of(settings: &MigrationSettings) -> String {
+fn database_name(settings: &MigrationSettings) -> String {
     format!(
         "{} on {}",
         settings.database.database(),

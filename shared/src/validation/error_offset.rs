@@ -1,7 +1,7 @@
-//! Where a text stops being JSON, as the parser of the service being replaced says it (Python's `json`): clients see that
-//! place in a 422. The parser in use here stops elsewhere in the middle of words, strings and numbers.
+//! Where a text stops being JSON, as Python's `json` module reports it: the legacy service used it, and clients see the
+//! offset in a 422. The parser in use here reports other offsets within words, strings and numbers.
 
-/// What may come next.
+/// What the grammar allows next.
 #[derive(Clone, Copy)]
 enum Expect {
     Value,
@@ -14,8 +14,8 @@ enum Expect {
     AfterValue,
 }
 
-/// The byte at which a text that is not JSON stops being so; its length, where it breaks off.
-pub(super) fn stop(text: &str) -> usize {
+/// The byte offset of the first syntax error in a text that is not JSON; its length, where it ends too early.
+pub(super) fn error_offset(text: &str) -> usize {
     let text = text.as_bytes();
     let mut open = Vec::new();
     let mut expect = Expect::Value;
@@ -76,7 +76,7 @@ fn skip_space(text: &[u8], start: usize) -> usize {
     })
 }
 
-/// The end of the run of bytes of a kind.
+/// The end of a run of bytes that satisfy a condition.
 fn run(text: &[u8], start: usize, kind: impl Fn(u8) -> bool) -> usize {
     text[start..]
         .iter()
@@ -84,7 +84,7 @@ fn run(text: &[u8], start: usize, kind: impl Fn(u8) -> bool) -> usize {
         .map_or(text.len(), |length| start + length)
 }
 
-/// The end of a value that is no array and no object, or where it stops being one.
+/// The end of a value that is neither array nor object, or the offset of the error.
 fn scalar(text: &[u8], start: usize) -> Result<usize, usize> {
     match text.get(start) {
         Some(b'"') => string(text, start),
@@ -103,7 +103,7 @@ fn literal(text: &[u8], start: usize, word: &[u8]) -> Result<usize, usize> {
     }
 }
 
-/// The longest number from here: `1.` is a 1 with something wrong behind it.
+/// The end of the longest number: `1.` is the number 1 and then a syntax error.
 fn number(text: &[u8], start: usize) -> Result<usize, usize> {
     let digits = |from| run(text, from, |byte| byte.is_ascii_digit());
     let first = start + usize::from(text.get(start) == Some(&b'-'));
@@ -124,8 +124,8 @@ fn number(text: &[u8], start: usize) -> Result<usize, usize> {
     Ok(end)
 }
 
-/// The end of a string. One that is not closed stops where it begins, a bad escape at its backslash (but at the `u` of
-/// one that begins so), a control character where it stands.
+/// The end of a string, or the offset of the error: the start of a string that is not closed, the backslash of a bad escape
+/// (the `u` of a bad `\\u` escape), a control character itself.
 fn string(text: &[u8], start: usize) -> Result<usize, usize> {
     let mut at = start + 1;
     loop {

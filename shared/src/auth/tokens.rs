@@ -11,19 +11,18 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Error;
-use crate::error::Cause;
+use super::error::random_bytes;
+use super::{Caller, Error, hs256};
+use crate::cause::Cause;
 use crate::settings::Settings;
-
-mod hs256;
 
 /// How far ahead of this machine's clock the one that issued a token may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// Random bytes in a session's name.
+/// Random bytes of a `jti`.
 const JTI_BYTES: usize = 16;
 
-/// Issues tokens, and tells its own from all others.
+/// Issues access tokens and verifies them.
 pub struct Tokens {
     signing_key: EncodingKey,
     /// The current key and, while a rotation lasts, the previous one.
@@ -41,7 +40,7 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// A token, as its owner gets it.
+/// A token, as the answer to its owner shows it.
 #[derive(Serialize)]
 #[expect(
     clippy::struct_field_names,
@@ -53,25 +52,16 @@ pub struct AccessToken {
     user_id: String,
 }
 
-/// A new token and what its session row holds of it.
+/// A new token, and what its session row stores of it.
 pub struct IssuedToken {
-    /// The token itself, which only its owner gets.
+    /// The token itself. Only its owner gets it.
     pub access_token: AccessToken,
-    /// The session's name.
+    /// Identifies the session.
     pub jti: String,
     /// The SHA-256 of the token, in hex.
     pub fingerprint: String,
-    /// When it ends, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expires_at: i64,
-}
-
-/// What a token says of a caller.
-#[derive(Debug, PartialEq)]
-pub struct Claims {
-    /// The user's id.
-    pub user_id: i32,
-    /// The session's name.
-    pub session: String,
 }
 
 #[derive(Serialize)]
@@ -96,7 +86,7 @@ struct ReadClaims {
 }
 
 impl Tokens {
-    /// A key ring from the settings.
+    /// With the keys of the settings.
     pub fn new(settings: &Settings) -> Self {
         // Only the first time; later ones find the same.
         let _ = hs256::PROVIDER.install_default();
@@ -119,10 +109,10 @@ impl Tokens {
         }
     }
 
-    /// A new token for a user, good from `now` on.
+    /// A new token for a user, valid from `now` on.
     ///
     /// # Errors
-    /// [`Error::Internal`] where the system has no randomness or the clock stands before 1970.
+    /// [`Error::Fault`] where the system has no randomness or the clock stands before 1970.
     pub fn issue(
         &self,
         user_id: i32,
@@ -130,7 +120,7 @@ impl Tokens {
         username: &str,
         now: SystemTime,
     ) -> Result<IssuedToken, Error> {
-        let jti = URL_SAFE_NO_PAD.encode(super::random::<JTI_BYTES>()?);
+        let jti = URL_SAFE_NO_PAD.encode(random_bytes::<JTI_BYTES>()?);
 
         let iat = unix_seconds(now)?;
         let exp = iat + self.lifetime.as_secs();
@@ -143,7 +133,7 @@ impl Tokens {
             jti: &jti,
         };
         let access_token = jsonwebtoken::encode(&Header::default(), &claims, &self.signing_key)
-            .map_err(|error| Error::Internal(Cause::from_error("signing a token", &error)))?;
+            .map_err(|error| Cause::from_error("signing a token", error))?;
         Ok(IssuedToken {
             fingerprint: base16ct::lower::encode_string(&Sha256::digest(access_token.as_bytes())),
             access_token: AccessToken {
@@ -154,15 +144,15 @@ impl Tokens {
             jti,
             expires_at: exp
                 .try_into()
-                .map_err(|_| Error::Internal(Cause::new("a token lives too long")))?,
+                .map_err(|_| Cause::new("a token lives too long"))?,
         })
     }
 
-    /// What a token says, if it is one of ours and valid now.
+    /// The caller that a token names, if the token is one of ours and valid now.
     ///
     /// # Errors
     /// [`Error::InvalidToken`], whatever is wrong with it.
-    pub fn verify(&self, token: &str) -> Result<Claims, Error> {
+    pub fn verify(&self, token: &str) -> Result<Caller, Error> {
         let claims = self.decode(token).ok_or(Error::InvalidToken)?;
         let now = unix_seconds(SystemTime::now())?;
         #[expect(
@@ -175,12 +165,12 @@ impl Tokens {
         {
             return Err(Error::InvalidToken);
         }
-        // None of ours is for an audience.
+        // Our tokens have no audience.
         if claims.aud.is_some() {
             return Err(Error::InvalidToken);
         }
         let user_id = claims.sub.parse().map_err(|_| Error::InvalidToken)?;
-        Ok(Claims {
+        Ok(Caller {
             user_id,
             session: claims.jti,
         })
@@ -201,7 +191,7 @@ impl Tokens {
 fn unix_seconds(time: SystemTime) -> Result<u64, Error> {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map(|since| since.as_secs())
-        .map_err(|error| Error::Internal(Cause::from_error("the clock", &error)))
+        .map_err(|error| Cause::from_error("the clock", error).into())
 }
 
 #[cfg(test)]
@@ -306,14 +296,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_a_token(text in any::<String>(), parts in vec("[A-Za-z0-9_=-]{0,40}", 0..5)) {
+        fn arbitrary_text_is_not_a_token(text in any::<String>(), parts in vec("[A-Za-z0-9_=-]{0,40}", 0..5)) {
             let tokens = tokens();
             prop_assert!(tokens.verify(&text).is_err());
             prop_assert!(tokens.verify(&parts.join(".")).is_err());
         }
 
         #[test]
-        fn a_token_that_was_changed_is_none(
+        fn an_altered_token_is_refused(
             changes in vec((any::<Index>(), select(LETTERS.chars().collect::<Vec<_>>()), 0..5), 1..3)
         ) {
             let token = good_token();
@@ -333,7 +323,7 @@ mod tests {
         }
 
         #[test]
-        fn a_token_of_ours_says_who_and_until_when(claims in claims()) {
+        fn a_token_is_accepted_only_with_valid_claims(claims in claims()) {
             let claims = Value::Object(claims);
             let header = json!({"alg": "HS256", "typ": "JWT"});
             let now = now();
@@ -360,7 +350,7 @@ mod tests {
         }
 
         #[test]
-        fn a_header_that_is_not_ours_opens_nothing(
+        fn a_header_cannot_choose_another_algorithm(
             name in select(vec!["alg", "typ", "kid", "jku", "jwk", "crit", "x5c", "enc"]),
             value in select(vec![
                 json!("none"), json!("None"), json!("HS384"), json!("RS256"), json!(""), json!(null), json!(1), json!([]),

@@ -1,5 +1,5 @@
-//! HS256 (RFC 7518, 3.2) for the crate `jsonwebtoken`, and no other algorithm: what cannot be computed cannot be asked for
-//! in a token's header. The crate's own backends bring RSA and elliptic curves, which are half a megabyte in each function.
+//! HS256 (RFC 7518, 3.2) for the crate `jsonwebtoken`, and no other algorithm, so that a token's header cannot ask for
+//! another. The crate's own backends include RSA and elliptic curves, which add half a megabyte to each function.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
@@ -12,7 +12,7 @@ use sha2::Sha256;
 pub(super) static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| Ok(Box::new(Hs256::signing(*algorithm, key)?)),
     verifier_factory: |algorithm, key| Ok(Box::new(Hs256::verifying(*algorithm, key)?)),
-    // For sets of keys, of which there are none.
+    // For sets of keys, which are not used.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
@@ -35,21 +35,21 @@ impl Hs256 {
         Ok(Self(hmac))
     }
 
-    fn of(&self, message: &[u8]) -> Hmac<Sha256> {
+    fn update(&self, message: &[u8]) -> Hmac<Sha256> {
         self.0.clone().chain_update(message)
     }
 }
 
 impl Signer<Vec<u8>> for Hs256 {
     fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        Ok(self.of(message).finalize().into_bytes().to_vec())
+        Ok(self.update(message).finalize().into_bytes().to_vec())
     }
 }
 
 impl Verifier<Vec<u8>> for Hs256 {
     /// Compares in constant time.
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let verified = self.of(message).verify_slice(signature);
+        let verified = self.update(message).verify_slice(signature);
         verified.map_err(signature::Error::from_source)
     }
 }
@@ -80,7 +80,7 @@ mod tests {
         let message = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0d\
                        HA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
         let signature = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        // Another test may have installed it.
+        // Another test may have installed it already.
         let _ = PROVIDER.install_default();
         let key = URL_SAFE.decode(key).expect("base64");
         let (signing, verifying) = (

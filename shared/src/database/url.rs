@@ -6,19 +6,19 @@ use std::net::IpAddr;
 use secrecy::{ExposeSecret, SecretSlice};
 use tokio_postgres::config::{ChannelBinding, Host, LoadBalanceHosts, SslMode, SslNegotiation};
 
-use super::Problems;
-use crate::deadlines;
+use crate::config_errors::ConfigErrors;
+use crate::timeouts;
 
 const EXAMPLE: &str =
     "postgresql://role:password@ep-name-123456-pooler.region.aws.neon.tech/dbname?sslmode=require";
 
-/// Domains that Neon's hosts lie under.
-const NEON_DOMAINS: [&str; 2] = [".neon.tech", ".neon.build"];
+/// The domains of Neon's hosts.
+const NEON_DOMAINS: [&str; 2] = ["neon.tech", "neon.build"];
 
-/// What ends the first label of a host behind Neon's pooler.
+/// The end of the first label of a host behind Neon's pooler.
 const POOLER_SUFFIX: &str = "-pooler";
 
-/// Where the database is and who asks for it; a connection string that has been checked.
+/// A connection string that has been checked: where the database is, and the role that connects.
 ///
 /// Its `Debug` form holds no password.
 #[derive(Debug)]
@@ -32,10 +32,10 @@ pub struct DatabaseUrl {
     options: Option<String>,
     channel_binding: ChannelBinding,
     negotiation: SslNegotiation,
-    set_aside: Vec<String>,
+    ignored_parameters: Vec<String>,
 }
 
-/// Whether a connection goes through Neon's pooler or straight to the compute.
+/// Whether a connection goes through Neon's pooler or directly to the compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Through `PgBouncer` in transaction mode.
@@ -54,22 +54,23 @@ impl fmt::Display for Route {
 }
 
 impl DatabaseUrl {
-    /// Checks the connection string that stands in the environment variable `variable`.
+    /// Checks the connection string in the environment variable `variable`.
     ///
     /// `local_allowed` lets it name a loopback host, as `ALLOW_LOCAL_DATABASE=true` does.
     ///
     /// # Errors
-    /// Every problem found, each as a sentence that says what to do. None of them quotes the string but for its
-    /// scheme, its host and the names of its parameters, since any other part may be a secret.
-    pub fn parse(variable: &str, text: &str, local_allowed: bool) -> Result<Self, Problems> {
+    /// Every problem. The sentences quote only the scheme, the host and the names of parameters, since any other part may be
+    /// a secret.
+    pub fn parse(variable: &str, text: &str, local_allowed: bool) -> Result<Self, ConfigErrors> {
         let text = text.trim();
-        let rest = check_scheme(variable, text).map_err(|problem| vec![problem])?;
-        // A second @ means that one of a secret was not encoded, and that any part may hold a piece of it.
+        let rest = check_scheme(variable, text)?;
+        // A second @ means that a secret holds one that was not encoded. Then any part may be a piece of the secret.
         if rest.matches('@').count() > 1 {
-            return Err(vec![format!(
+            return Err(format!(
                 "{variable} cannot be read: an @ in the role or in the password has to be written as %40, and likewise \
                  : as %3A, / as %2F, ? as %3F and % as %25."
-            )]);
+            )
+            .into());
         }
         let (location, query) = match rest
             .find('@')
@@ -79,16 +80,16 @@ impl DatabaseUrl {
             None => (rest, ""),
         };
 
-        let mut problems = Problems::new();
-        let parameters = Parameters::read(variable, query, &mut problems);
+        let mut errors = ConfigErrors::default();
+        let parameters = Parameters::read(variable, query, &mut errors);
         let config = format!("postgresql://{location}?{}", parameters.kept)
             .parse::<tokio_postgres::Config>();
         let Ok(config) = config else {
-            problems.push(format!(
+            errors.push(format!(
                 "{variable} cannot be read: the port has to be a number, and special characters in the role and in \
                  the password have to be percent-encoded. It should look like {EXAMPLE}"
             ));
-            return Err(problems);
+            return Err(errors);
         };
 
         let host = check_host(
@@ -96,49 +97,47 @@ impl DatabaseUrl {
             &config,
             rest.contains('@'),
             local_allowed,
-            &mut problems,
+            &mut errors,
         );
         let mut required = |value: Option<&[u8]>, what: &str| {
             let value = value.unwrap_or_default();
             if value.is_empty() {
-                problems.push(format!(
+                errors.push(format!(
                     "{variable} has no {what}. It should look like {EXAMPLE}"
                 ));
             } else if value.contains(&0) {
-                problems.push(format!(
+                errors.push(format!(
                     "{variable} has a {what} with a NUL character (%00)."
                 ));
             }
             value.to_vec()
         };
-        let mut set_aside = parameters.set_aside;
+        let mut ignored_parameters = parameters.ignored_parameters;
         let options = config
             .get_options()
-            .and_then(|options| without_endpoint(options, &mut set_aside));
+            .and_then(|options| without_endpoint(options, &mut ignored_parameters));
         let role = required(config.get_user().map(str::as_bytes), "role (user name)");
         let password = required(config.get_password(), "password");
         let database = required(config.get_dbname().map(str::as_bytes), "database name");
 
-        match host {
-            Some(host) if problems.is_empty() => Ok(Self {
-                negotiation: match parameters.negotiation {
-                    Some(negotiation) => negotiation,
-                    // A round trip less. Neon's proxy knows it; PostgreSQL does from version 17 on.
-                    None if is_neon(&host) => SslNegotiation::Direct,
-                    None => SslNegotiation::Postgres,
-                },
-                host,
-                port: config.get_ports().first().copied().unwrap_or(5432),
-                role: String::from_utf8_lossy(&role).into_owned(),
-                password: password.into(),
-                database: String::from_utf8_lossy(&database).into_owned(),
-                application_name: config.get_application_name().map(str::to_owned),
-                options,
-                channel_binding: config.get_channel_binding(),
-                set_aside,
-            }),
-            _ => Err(problems),
-        }
+        let url = host.map(|host| Self {
+            negotiation: match parameters.negotiation {
+                Some(negotiation) => negotiation,
+                // It saves a round trip. Neon's proxy supports it; PostgreSQL does from version 17 on.
+                None if is_neon(&host) => SslNegotiation::Direct,
+                None => SslNegotiation::Postgres,
+            },
+            host,
+            port: config.get_ports().first().copied().unwrap_or(5432),
+            role: String::from_utf8_lossy(&role).into_owned(),
+            password: password.into(),
+            database: String::from_utf8_lossy(&database).into_owned(),
+            application_name: config.get_application_name().map(str::to_owned),
+            options,
+            channel_binding: config.get_channel_binding(),
+            ignored_parameters,
+        });
+        errors.into_result(url)
     }
 
     /// The same database without the pooler.
@@ -154,10 +153,10 @@ impl DatabaseUrl {
         Self { host, ..self }
     }
 
-    /// The same for a program of this name, by which the server knows its sessions, unless the connection string has a
-    /// name of its own.
+    /// The same database for a function with this name. The server shows the name as the session's `application_name`,
+    /// unless the connection string has one.
     #[must_use]
-    pub fn of_program(mut self, name: &str) -> Self {
+    pub fn for_function(mut self, name: &str) -> Self {
         self.application_name
             .get_or_insert_with(|| format!("todo/{}", name.replace('_', "-")));
         self
@@ -181,8 +180,8 @@ impl DatabaseUrl {
         &self.role
     }
 
-    /// The password of a role, where it is this one that connects.
-    pub(super) fn password_of(&self, role: &str) -> Option<String> {
+    /// The password of a role, if it is the one that connects.
+    pub fn password_of(&self, role: &str) -> Option<String> {
         (self.role == role)
             .then(|| String::from_utf8(self.password.expose_secret().to_vec()).ok())
             .flatten()
@@ -193,19 +192,19 @@ impl DatabaseUrl {
         &self.database
     }
 
-    /// How TLS begins: after a question in clear text, as PostgreSQL always could, or at once.
+    /// How TLS starts: after a request in clear text, which every version of PostgreSQL accepts, or at once.
     pub fn negotiation(&self) -> SslNegotiation {
         self.negotiation
     }
 
-    /// Names of parameters that are meant for other drivers and have no meaning here.
-    pub fn set_aside(&self) -> &[String] {
-        &self.set_aside
+    /// The names of parameters that are ignored: they are meant for other drivers, or for clients without SNI.
+    pub fn ignored_parameters(&self) -> &[String] {
+        &self.ignored_parameters
     }
 
-    /// The driver's configuration: TLS is always required, each address has its time to be reached, and they are tried in
-    /// any order, so that a second attempt may meet another of them.
-    pub(crate) fn driver_config(&self) -> tokio_postgres::Config {
+    /// The driver's configuration. TLS is always required. The host's addresses are tried in random order, so that a second
+    /// attempt may reach another one.
+    pub fn driver_config(&self) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
             .host(&self.host)
@@ -213,7 +212,7 @@ impl DatabaseUrl {
             .user(&self.role)
             .password(self.password.expose_secret())
             .dbname(&self.database)
-            .connect_timeout(deadlines::ADDRESS)
+            .connect_timeout(timeouts::TCP_CONNECT)
             .load_balance_hosts(LoadBalanceHosts::Random)
             .ssl_mode(SslMode::Require)
             .ssl_negotiation(self.negotiation)
@@ -232,108 +231,103 @@ fn find_from(text: &str, start: usize, wanted: char) -> Option<usize> {
     text[start..].find(wanted).map(|offset| start + offset)
 }
 
-/// What stands after `postgresql://`.
-fn check_scheme<'a>(variable: &str, text: &'a str) -> Result<&'a str, String> {
+/// The part after `postgresql://`.
+fn check_scheme<'a>(variable: &str, text: &'a str) -> Result<&'a str, ConfigErrors> {
     let write = format!("Write the connection string that the Neon console shows: {EXAMPLE}");
     if text.is_empty() {
-        return Err(format!("{variable} is missing. {write}"));
+        return Err(format!("{variable} is missing. {write}").into());
     }
     if text.starts_with(['"', '\'']) || text.starts_with("psql ") {
         return Err(format!(
             "{variable} holds quotes or a command around the connection string. {write}"
-        ));
+        )
+        .into());
     }
     let scheme = text
         .split(':')
         .next()
         .unwrap_or_default()
         .to_ascii_lowercase();
+    let other_store = |name: &str| {
+        Err(
+            format!("{variable} names {name}, and Neon PostgreSQL is the only store. {write}")
+                .into(),
+        )
+    };
     match scheme.as_str() {
-        "postgresql" | "postgres" => match text[scheme.len()..].strip_prefix("://") {
-            Some(rest) => Ok(rest),
-            None => Err(format!(
-                "{variable} lacks the two slashes after {scheme}:. {write}"
-            )),
-        },
-        "sqlite" | "sqlite3" => Err(format!(
-            "{variable} names an SQLite file, and Neon PostgreSQL is the only store. {write}"
-        )),
-        "mysql" | "mariadb" => Err(format!(
-            "{variable} names a MySQL database, and Neon PostgreSQL is the only store. {write}"
-        )),
-        "file" => Err(format!(
-            "{variable} names a file, and Neon PostgreSQL is the only store. {write}"
-        )),
-        _ if scheme.starts_with("sqlite+") => Err(format!(
-            "{variable} names an SQLite file, and Neon PostgreSQL is the only store. {write}"
-        )),
+        "postgresql" | "postgres" => text[scheme.len()..].strip_prefix("://").ok_or_else(|| {
+            format!("{variable} lacks the two slashes after {scheme}:. {write}").into()
+        }),
+        "sqlite" | "sqlite3" => other_store("an SQLite file"),
+        "mysql" | "mariadb" => other_store("a MySQL database"),
+        "file" => other_store("a file"),
+        _ if scheme.starts_with("sqlite+") => other_store("an SQLite file"),
         _ if scheme.starts_with("postgres") && scheme.contains('+') => Err(format!(
             "{variable} names another language's driver in its scheme; write postgresql:// instead."
-        )),
-        _ => Err(format!(
-            "{variable} is not a PostgreSQL connection string. {write}"
-        )),
+        )
+        .into()),
+        _ => Err(format!("{variable} is not a PostgreSQL connection string. {write}").into()),
     }
 }
 
 /// The parameters after the question mark.
 struct Parameters {
-    /// Those that the driver understands, as they came.
+    /// Those that the driver understands, as they were written.
     kept: String,
-    /// How TLS is to begin, where that is said.
+    /// How TLS starts, where a parameter says so.
     negotiation: Option<SslNegotiation>,
     /// The names of the others.
-    set_aside: Vec<String>,
+    ignored_parameters: Vec<String>,
 }
 
 impl Parameters {
-    fn read(variable: &str, query: &str, problems: &mut Problems) -> Self {
+    fn read(variable: &str, query: &str, errors: &mut ConfigErrors) -> Self {
         let mut kept = Vec::new();
-        let mut set_aside = Vec::new();
+        let mut ignored_parameters = Vec::new();
         let mut negotiation = None;
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             match name {
                 "sslmode" => match value {
-                    // The chain and the host name are always verified; the driver knows no stricter word.
+                    // The chain and the host name are always verified, which the driver has no stricter word for.
                     "require" | "verify-ca" | "verify-full" => {}
-                    _ => problems.push(format!(
+                    _ => errors.push(format!(
                         "{variable} asks for an sslmode that does not enforce TLS or does not exist. Write \
                          sslmode=require (verify-ca and verify-full mean the same here: the certificate and the host \
                          name are always verified)."
                     )),
                 },
-                "channel_binding" if !["disable", "prefer", "require"].contains(&value) => problems.push(format!(
+                "channel_binding" if !["disable", "prefer", "require"].contains(&value) => errors.push(format!(
                     "{variable} has an unknown channel_binding. Write channel_binding=require, prefer or disable."
                 )),
                 "sslnegotiation" => match value {
                     "postgres" => negotiation = Some(SslNegotiation::Postgres),
                     "direct" => negotiation = Some(SslNegotiation::Direct),
-                    _ => problems.push(format!(
+                    _ => errors.push(format!(
                         "{variable} has an unknown sslnegotiation. Write sslnegotiation=postgres or direct."
                     )),
                 },
                 "application_name" | "channel_binding" | "options" => kept.push(parameter),
-                _ => set_aside.push(name.to_owned()),
+                _ => ignored_parameters.push(name.to_owned()),
             }
         }
         Self {
             kept: kept.join("&"),
             negotiation,
-            set_aside,
+            ignored_parameters,
         }
     }
 }
 
-/// Startup options without those that name the endpoint to Neon's proxy, which knows it from the host name (SNI): an
-/// endpoint's name is not that of its pooler, so that one string could not serve both.
-fn without_endpoint(options: &str, set_aside: &mut Vec<String>) -> Option<String> {
+/// Startup options without those that name the endpoint to Neon's proxy. The host name does so already (SNI); and the direct
+/// host and the pooled one need different names, so that one string could not serve both.
+fn without_endpoint(options: &str, ignored_parameters: &mut Vec<String>) -> Option<String> {
     let is_endpoint = |option: &&str| {
         let name = option.split('=').next().unwrap_or_default();
         ["endpoint", "project"].contains(&name)
     };
     let (endpoints, others): (Vec<_>, Vec<_>) = options.split_whitespace().partition(is_endpoint);
-    set_aside.extend(endpoints.iter().map(|option| {
+    ignored_parameters.extend(endpoints.iter().map(|option| {
         let name = option.split('=').next().unwrap_or_default();
         format!("options={name}")
     }));
@@ -345,18 +339,18 @@ fn check_host(
     config: &tokio_postgres::Config,
     has_credentials: bool,
     local_allowed: bool,
-    problems: &mut Problems,
+    errors: &mut ConfigErrors,
 ) -> Option<String> {
     let host = match config.get_hosts() {
         [Host::Tcp(host)] if !host.is_empty() => host.to_ascii_lowercase(),
         [] | [Host::Tcp(_)] => {
-            problems.push(format!(
+            errors.push(format!(
                 "{variable} has no host. It should look like {EXAMPLE}"
             ));
             return None;
         }
         _ => {
-            problems
+            errors
                 .push(format!("{variable} has to name exactly one host, by its name. It should look like {EXAMPLE}"));
             return None;
         }
@@ -364,21 +358,21 @@ fn check_host(
     if is_neon(&host) || (is_loopback(&host) && local_allowed) {
         return Some(host);
     }
-    // Without credentials, what looks like a host may be one of them.
+    // Without credentials, what looks like the host may be one of them.
     let named = if has_credentials {
         format!("{variable} names the host {host}")
     } else {
         format!("{variable} names a host")
     };
-    problems.push(if is_loopback(&host) {
+    errors.push(if is_loopback(&host) {
         format!(
             "{named}, a local one. Write the connection string of your Neon project, or, for development alone, set \
              ALLOW_LOCAL_DATABASE=true."
         )
     } else {
         format!(
-            "{named}, which is not one of Neon's. Neon is the only store: the host has to lie under neon.tech or \
-             neon.build, as in {EXAMPLE}"
+            "{named}, which is not one of Neon's. Neon is the only store: the host has to lie under {}, as in {EXAMPLE}",
+            NEON_DOMAINS.join(" or ")
         )
     });
     None
@@ -386,7 +380,10 @@ fn check_host(
 
 fn is_neon(host: &str) -> bool {
     NEON_DOMAINS.iter().any(|domain| {
-        host.strip_suffix(domain).is_some_and(|labels| {
+        let labels = host
+            .strip_suffix(domain)
+            .and_then(|host| host.strip_suffix('.'));
+        labels.is_some_and(|labels| {
             labels.split('.').all(|label| {
                 !label.is_empty()
                     && label
@@ -415,12 +412,13 @@ mod tests {
     const NEON: &str =
         "postgresql://owner:s3cret-word@ep-cool-1-pooler.eu-central-1.aws.neon.tech/todo";
 
-    fn parse(text: &str) -> Result<DatabaseUrl, Problems> {
+    fn parse(text: &str) -> Result<DatabaseUrl, ConfigErrors> {
         DatabaseUrl::parse("DATABASE_URL", text, false)
     }
 
-    fn problems(text: &str) -> Problems {
+    fn problems(text: &str) -> Vec<String> {
         let problems = parse(text).expect_err("should be refused");
+        let problems: Vec<_> = problems.iter().map(str::to_owned).collect();
         for problem in &problems {
             assert!(!problem.contains("s3cret"), "a secret in: {problem}");
             assert!(
@@ -480,19 +478,19 @@ mod tests {
         let url = parse(&format!(
             "{NEON}?sslnegotiation=postgres&channel_binding=require&options=-c%20jit%3Doff&application_name=a"
         ));
-        let config = url.expect("a good URL").of_program("b").driver_config();
+        let config = url.expect("a good URL").for_function("b").driver_config();
         assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Postgres);
         assert_eq!(config.get_channel_binding(), ChannelBinding::Require);
         assert_eq!(config.get_options(), Some("-c jit=off"));
         assert_eq!(config.get_application_name(), Some("a"));
-        let config = parse(NEON).expect("a good URL").of_program("get_task");
+        let config = parse(NEON).expect("a good URL").for_function("get_task");
         let config = config.driver_config();
         assert_eq!(config.get_channel_binding(), ChannelBinding::Prefer);
         assert_eq!(config.get_application_name(), Some("todo/get-task"));
     }
 
     #[test]
-    fn tls_begins_at_once_with_neon_unless_it_is_told_not_to() {
+    fn tls_starts_at_once_for_neon_hosts_by_default() {
         let local = "postgresql://u:p@localhost/d";
         for (url, expected) in [
             (NEON.to_owned(), SslNegotiation::Direct),
@@ -517,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_name_the_endpoint_are_set_aside() {
+    fn options_that_name_the_endpoint_are_ignored() {
         for (options, kept, ignored) in [
             ("endpoint%3Dep-cool-1", None, &["options=endpoint"][..]),
             ("project%3Dep-cool-1", None, &["options=project"]),
@@ -530,17 +528,17 @@ mod tests {
         ] {
             let url = parse(&format!("{NEON}?options={options}")).expect("a good URL");
             assert_eq!(url.driver_config().get_options(), kept, "{options}");
-            assert_eq!(url.set_aside(), ignored, "{options}");
+            assert_eq!(url.ignored_parameters(), ignored, "{options}");
         }
     }
 
     #[test]
-    fn parameters_of_other_drivers_are_set_aside_by_name() {
+    fn parameters_of_other_drivers_are_ignored() {
         let url = parse(&format!(
             "{NEON}?pgbouncer=true&connection_limit=1&schema=public&sslrootcert=/x&host=evil.com"
         ));
         assert_eq!(
-            url.expect("a good URL").set_aside(),
+            url.expect("a good URL").ignored_parameters(),
             [
                 "pgbouncer",
                 "connection_limit",
@@ -552,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn the_direct_host_lacks_the_pooler() {
+    fn the_direct_host_has_no_pooler_suffix() {
         let direct = parse(NEON).expect("a good URL").direct();
         assert_eq!(
             (direct.host(), direct.route()),
@@ -565,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn another_store_is_refused_by_name() {
+    fn another_store_is_named_and_refused() {
         refused("", "is missing");
         refused("sqlite:///./todo.db", "SQLite");
         refused("sqlite+aiosqlite:///s3cret.db", "SQLite");
@@ -582,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_not_neons_is_refused() {
+    fn a_host_outside_neon_is_refused() {
         for host in [
             "db.example.com",
             "evilneon.tech",
@@ -629,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_missing_is_named_at_once() {
+    fn everything_missing_is_reported_at_once() {
         let problems = problems("postgresql://@db.example.com?sslmode=disable");
         for what in [
             "sslmode",
@@ -647,7 +645,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_was_not_encoded_is_not_repeated() {
+    fn a_secret_that_is_not_encoded_is_not_repeated() {
         refused("postgresql://u:s3cr@s3cret@ep-1.neon.tech/d", "%40");
         refused("postgresql://u:x@s3cret/y@ep-1.neon.tech/d", "%40");
         refused("postgresql://u:x@s3cret?y@ep-1.neon.tech/d", "%40");
@@ -661,7 +659,7 @@ mod tests {
         assert!(!format!("{:?}", parse(NEON)).contains("s3cret"));
     }
 
-    /// Marks for a secret, with characters in it that mean something in a URL, as they are or percent-encoded.
+    /// Secrets: marks with characters that have a meaning in a URL, plain or percent-encoded.
     fn secrets() -> impl Strategy<Value = String> {
         let mark = select(vec![
             "",
@@ -699,7 +697,7 @@ mod tests {
         vec(mark, 1..4).prop_map(|marks| format!("\u{e000}{}\u{e000}", marks.join("\u{e000}")))
     }
 
-    /// Connection strings, good ones mostly. A mark stands for the secret, so that no change can hide it.
+    /// Connection strings, most of them valid. A mark stands for the secret, so that no change can hide it.
     fn urls() -> impl Strategy<Value = String> {
         let scheme = select(vec![
             "postgresql://",
@@ -763,7 +761,7 @@ mod tests {
         )
     }
 
-    /// Sees that what is accepted is Neon with TLS, and that what is said of anything holds no secret.
+    /// Asserts that an accepted URL is Neon with TLS, and that no sentence holds the secret.
     fn is_safe(text: &str) -> Result<(), TestCaseError> {
         match parse(text) {
             Ok(url) => {
@@ -793,8 +791,8 @@ mod tests {
                 );
             }
             Err(problems) => {
-                prop_assert!(!problems.is_empty());
-                for problem in problems {
+                prop_assert!(problems.iter().next().is_some());
+                for problem in problems.iter() {
                     prop_assert!(!problem.contains("s3cret"), "{}", problem);
                 }
             }
@@ -804,13 +802,13 @@ mod tests {
 
     proptest! {
             #[test]
-            fn any_text_is_read_or_refused_in_words(text in any::<String>(), rest in "[a-z@:/?#&=%.,0\\[\\]]{0,20}") {
+            fn any_text_is_accepted_or_refused_safely(text in any::<String>(), rest in "[a-z@:/?#&=%.,0\\[\\]]{0,20}") {
                 is_safe(&text)?;
                 is_safe(&format!("postgresql://{rest}"))?;
             }
 
             #[test]
-            fn no_url_leads_elsewhere_or_tells_the_secret_nor_one_that_was_mistyped(
+            fn no_url_leads_elsewhere_or_reveals_the_secret(
                 url in urls(),
                 at in any::<Index>(),
                 letter in any::<Option<char>>(),
@@ -818,7 +816,7 @@ mod tests {
     let typed = url.replace('\u{e000}', "s3cret");
                 is_safe(&typed)?;
                 if let Ok(url) = parse(&typed) {
-                    let told = format!("{} {} {:?}", url.role(), url.database(), url.set_aside());
+                    let told = format!("{} {} {:?}", url.role(), url.database(), url.ignored_parameters());
                     prop_assert!(!told.contains("s3cret"), "{}", told);
                 }
                 // Not in the query: the names of parameters are told, and one without its = is all name.
@@ -834,7 +832,7 @@ mod tests {
             }
 
             #[test]
-            fn a_password_that_is_encoded_arrives_as_it_is(password in vec(1..=u8::MAX, 1..20)) {
+            fn an_encoded_password_is_decoded(password in vec(1..=u8::MAX, 1..20)) {
                 let encoded = format!("%{}", password.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("%"));
                 let url = parse(&format!("postgresql://owner:{encoded}@ep-1.neon.tech/todo")).expect("a good URL");
                 let config = url.driver_config();

@@ -1,0 +1,162 @@
+//! Applying the migrations in `sql/`.
+
+use std::time::Duration;
+
+use refinery::Runner;
+use refinery::error::Kind;
+use shared::Cause;
+use shared::database::schema_version::{self, CURRENT_VERSION};
+use tokio::time::timeout;
+use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::connection::{MigrationConnection, TABLE_LOCK};
+use crate::error::MigrateError;
+use crate::migration_settings::MigrationSettings;
+use crate::roles::{self, Grants};
+use crate::verify;
+
+mod embedded {
+    //! The files of `sql/`, compiled in.
+    refinery::embed_migrations!("../sql");
+}
+
+/// What a run found and did.
+#[derive(Debug)]
+pub(crate) struct Migrated {
+    /// The migrations that were applied, in order.
+    pub(crate) applied: Vec<String>,
+    /// What was granted to the application's role.
+    pub(crate) grants: Grants,
+    /// The schema's version afterwards.
+    pub(crate) version: i32,
+    /// What the migrations report to the operator.
+    pub(crate) warnings: Vec<String>,
+    /// Differences between the schema and what the migrations create, one line each. Someone else has changed it.
+    pub(crate) differences: Vec<String>,
+}
+
+/// Applies the migrations, grants the application's role its privileges, and compares the schema with what this build
+/// expects. Each migration is one transaction.
+///
+/// A second run at the same time waits for the first one, and then finds nothing to do. A schema that a later release has
+/// migrated further is left as it is, so that a deployment can be rolled back.
+///
+/// # Errors
+/// [`MigrateError`], also where it is not done within `time`.
+pub(crate) async fn migrate(
+    settings: &MigrationSettings,
+    time: Duration,
+) -> Result<Migrated, MigrateError> {
+    let work = async {
+        let mut connection = MigrationConnection::open(&settings.database).await?;
+        // The lock ends with the session.
+        connection.lock().await?;
+        let client = &mut connection.client;
+        let applied = apply(client).await?;
+        let grants = match &settings.application_role {
+            Some(role) => roles::grant(client, role).await?,
+            None => Grants::default(),
+        };
+        let version = read_version(client).await?;
+        let differences = if version > CURRENT_VERSION {
+            // This release cannot tell a fault from what a later release has changed.
+            Vec::new()
+        } else {
+            verify::differences(client).await?
+        };
+        Ok(Migrated {
+            applied,
+            grants,
+            version,
+            warnings: connection.warnings(),
+            differences,
+        })
+    };
+    timeout(time, work)
+        .await
+        .map_err(|_| MigrateError::TimedOut(time))?
+}
+
+/// The schema's version in a database that holds a table of ours or of the legacy service: 0 where no migration was ever
+/// applied. `None` where there is no such table.
+pub(crate) async fn version_in_use(
+    settings: &MigrationSettings,
+) -> Result<Option<i32>, MigrateError> {
+    let client = MigrationConnection::open(&settings.database).await?.client;
+    let tables = r#"SELECT to_regclass('public."user"') IS NULL
+                       AND to_regclass('public.task') IS NULL
+                       AND to_regclass('public.session') IS NULL
+                       AND to_regclass('public.user_sessions') IS NULL"#;
+    let row = client.query_one(tables, &[]).await;
+    let is_empty = row
+        .map_err(MigrateError::from_step("looking for tables"))?
+        .get(0);
+    if is_empty {
+        Ok(None)
+    } else {
+        read_version(&client).await.map(Some)
+    }
+}
+
+/// The schema's version.
+pub(crate) async fn read_version(client: &Client) -> Result<i32, MigrateError> {
+    schema_version::read(client)
+        .await
+        .map_err(MigrateError::from_step("reading the schema's version"))
+}
+
+fn runner() -> Runner {
+    // The migrations of a later release are missing here, which is not a fault.
+    embedded::migrations::runner().set_abort_missing(false)
+}
+
+async fn apply(client: &mut Client) -> Result<Vec<String>, MigrateError> {
+    let report = runner().run_async(client).await.map_err(|error| {
+        let is_edited = matches!(error.kind(), Kind::DivergentVersion(..));
+        let is_locked = sqlstate(&error) == Some(&SqlState::LOCK_NOT_AVAILABLE);
+        let cause = Cause::from_error("a migration failed", error);
+        if is_edited {
+            MigrateError::Edited(cause)
+        } else if is_locked {
+            MigrateError::TableLocked {
+                cause,
+                waited: TABLE_LOCK,
+            }
+        } else {
+            cause.into()
+        }
+    })?;
+    Ok(report
+        .applied_migrations()
+        .iter()
+        .map(ToString::to_string)
+        .collect())
+}
+
+/// The SQLSTATE of the server's error, among the sources of an error.
+fn sqlstate<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a SqlState> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<DbError>() {
+            return Some(error.code());
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_build_needs_the_newest_migration() {
+        let versions = runner()
+            .get_migrations()
+            .iter()
+            .map(refinery::Migration::version)
+            .max();
+        assert_eq!(versions, Some(CURRENT_VERSION));
+    }
+}

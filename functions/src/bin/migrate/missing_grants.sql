@@ -1,0 +1,42 @@
+-- The statements that grant the role $1 what it lacks on the tables $2, the views $3 and the functions $4.
+WITH role AS (
+    SELECT $1::text AS name
+), our_table AS (
+    SELECT attrelid AS oid,
+           max(pg_get_serial_sequence(format('public.%I', name), attname))::regclass AS sequence
+    FROM unnest($2::text[]) AS name
+    JOIN pg_attribute ON attrelid = to_regclass(format('public.%I', name)) AND attnum > 0 AND NOT attisdropped
+    GROUP BY attrelid
+), our_view AS (
+    SELECT to_regclass(format('public.%I', name)) AS oid FROM unnest($3::text[]) AS name
+), our_function AS (
+    SELECT to_regprocedure('public.' || signature) AS oid FROM unnest($4::text[]) AS signature
+)
+SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name)
+FROM role
+WHERE NOT has_database_privilege(name, current_database(), 'CONNECT')
+UNION ALL
+SELECT format('GRANT USAGE ON SCHEMA public TO %I', name)
+FROM role
+WHERE NOT has_schema_privilege(name, 'public', 'USAGE')
+UNION ALL
+SELECT format('GRANT %s ON TABLE %s TO %I', string_agg(privilege, ', '), oid::regclass, name)
+FROM role, our_table, unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS privilege
+WHERE NOT has_table_privilege(name, oid, privilege)
+GROUP BY oid, name
+UNION ALL
+SELECT format('GRANT SELECT ON TABLE %s TO %I', oid::regclass, name)
+FROM role, our_view
+WHERE oid IS NOT NULL AND NOT has_table_privilege(name, oid, 'SELECT')
+UNION ALL
+SELECT format('GRANT USAGE ON SEQUENCE %s TO %I', sequence, name)
+FROM role, our_table
+WHERE sequence IS NOT NULL AND NOT has_sequence_privilege(name, sequence, 'USAGE')
+UNION ALL
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, name)
+FROM role, our_function
+WHERE oid IS NOT NULL AND NOT has_function_privilege(name, oid, 'EXECUTE')
+UNION ALL
+SELECT format('GRANT SELECT ON TABLE refinery_schema_history TO %I', name)
+FROM role
+WHERE NOT has_table_privilege(name, 'public.refinery_schema_history', 'SELECT')

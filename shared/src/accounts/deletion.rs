@@ -1,0 +1,72 @@
+//! Deleting an account.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio_postgres::types::Type;
+
+use super::reauthentication::{reauthenticate, require_password_unchanged};
+use crate::auth::Caller;
+use crate::auth::rate_limit::Requester;
+use crate::database::{Database, Statement};
+use crate::http::Error;
+use crate::validation::{Body, Fields, InvalidInput, any_text};
+
+/// The password, which proves that the account is the caller's to delete.
+#[derive(Debug)]
+pub struct AccountDeletion {
+    password: SecretString,
+}
+
+impl AccountDeletion {
+    /// Reads the password from a body.
+    ///
+    /// # Errors
+    /// [`InvalidInput`] with every broken rule.
+    pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
+        let mut fields = Fields::new(body)?;
+        let deletion = Self {
+            password: fields.required("password", any_text).into(),
+        };
+        fields.into_result(deletion)
+    }
+}
+
+const DELETE_ACCOUNT: Statement = Statement::write(
+    r#"
+    WITH caller AS (
+        SELECT session.user_id
+        FROM public.active_session AS session
+        WHERE session.token_jti = $1 AND session.user_id = $2
+    ), deleted AS (
+        DELETE FROM public."user" AS account
+        USING caller
+        WHERE account.id = caller.user_id AND account.hashed_password = $3
+        RETURNING account.id
+    )
+    SELECT deleted.id IS NOT NULL FROM caller LEFT JOIN deleted ON true"#,
+);
+
+/// Deletes the caller's account, and with it the tasks, the sessions and the rows of the rate limits.
+///
+/// # Errors
+/// [`Error::WrongPassword`], also where the password was changed at the same moment; [`Error::TooManyAttempts`];
+/// [`Error::InvalidToken`] where the session is not active.
+pub async fn delete(
+    database: &Database,
+    requester: &Requester,
+    caller: &Caller,
+    deletion: AccountDeletion,
+) -> Result<(), Error> {
+    let verified = reauthenticate(database, requester, caller, deletion.password).await?;
+    let was_unchanged = database
+        .query_opt(
+            &DELETE_ACCOUNT,
+            &[
+                (&caller.session, Type::TEXT),
+                (&caller.user_id, Type::INT4),
+                (&verified.hash.expose_secret(), Type::TEXT),
+            ],
+            |row| row.get(0),
+        )
+        .await?;
+    require_password_unchanged(was_unchanged)
+}

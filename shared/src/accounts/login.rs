@@ -1,0 +1,226 @@
+//! Logging in.
+
+use std::time::SystemTime;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::auth::password::{self, Verified};
+use crate::auth::rate_limit::Requester;
+use crate::auth::{AccessToken, IssuedToken, Tokens};
+use crate::database::{Database, Statement};
+use crate::http::Error;
+use crate::telemetry;
+use crate::validation::{Body, Fields, InvalidInput, any_text};
+
+/// The credentials of a login. Any text is accepted: older accounts may have an address or a password that no new account
+/// could have.
+#[derive(Debug)]
+pub struct Credentials {
+    email: String,
+    password: SecretString,
+}
+
+impl Credentials {
+    /// Reads the credentials from a body.
+    ///
+    /// # Errors
+    /// [`InvalidInput`] with every broken rule.
+    pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
+        let mut fields = Fields::new(body)?;
+        let credentials = Self {
+            email: fields.required("email", any_text),
+            password: fields.required("password", any_text).into(),
+        };
+        fields.into_result(credentials)
+    }
+}
+
+/// Opens a session for someone who knows an account's password, and replaces a hash that was made by an older algorithm.
+///
+/// # Errors
+/// [`Error::WrongCredentials`], [`Error::TooManyAttempts`].
+pub async fn log_in(
+    database: &Database,
+    tokens: &Tokens,
+    requester: &Requester,
+    credentials: &Credentials,
+    now: SystemTime,
+) -> Result<AccessToken, Error> {
+    // A second attempt where the hash was replaced meanwhile, by another login or by a change of the password.
+    for _ in 0..2 {
+        let (account, verified) = authenticate(database, requester, credentials).await?;
+        let token = tokens.issue(account.id, &account.email, &account.username, now)?;
+        if open_session(database, requester, account.id, &token, &verified).await? {
+            return Ok(token.access_token);
+        }
+    }
+    Err(Error::WrongCredentials)
+}
+
+/// What a login needs to know of an account.
+struct Account {
+    id: i32,
+    username: String,
+    email: String,
+    hashed_password: SecretString,
+}
+
+/// The result of looking up an account and counting the attempt.
+enum LoginLookup {
+    RateLimited { retry_after: i32 },
+    Found(Option<Account>),
+}
+
+impl LoginLookup {
+    fn from_row(row: &Row) -> Self {
+        if let Some(retry_after) = row.get(4) {
+            return Self::RateLimited { retry_after };
+        }
+        let account = row.get::<_, Option<i32>>(0).map(|id| Account {
+            id,
+            username: row.get(1),
+            email: row.get(2),
+            hashed_password: row.get::<_, String>(3).into(),
+        });
+        Self::Found(account)
+    }
+
+    fn into_account(self) -> Result<Option<Account>, Error> {
+        match self {
+            Self::RateLimited { retry_after } => Err(Error::TooManyAttempts { retry_after }),
+            Self::Found(account) => Ok(account),
+        }
+    }
+}
+
+// The exact spelling comes first. Another spelling finds the account that has the address as its key, unless an adopted
+// account has the same address in another case: then only the two exact spellings are known. Sent twice, the statement
+// counts the attempt twice, which harms only someone who guesses wrong.
+const SELECT_BY_EMAIL: Statement = Statement::idempotent_write(
+    r#"
+    WITH account AS MATERIALIZED (
+        SELECT id, username, email, hashed_password
+        FROM public."user"
+        WHERE email = $1
+           OR (email_key = lower($1)
+               AND NOT EXISTS (
+                   SELECT FROM public."user" AS twin WHERE twin.email_key IS NULL AND lower(twin.email) = lower($1)
+               ))
+        ORDER BY email = $1 DESC
+        LIMIT 1
+    )
+    SELECT account.id, account.username, account.email, account.hashed_password,
+           public.consume_login_attempt(account.id, $2, $3, $4, $5, $6) AS retry_after
+    FROM (SELECT) AS one_row
+    LEFT JOIN account ON true"#,
+);
+
+/// The account that these credentials open. An unknown address takes the same work as a wrong password.
+async fn authenticate(
+    database: &Database,
+    requester: &Requester,
+    credentials: &Credentials,
+) -> Result<(Account, Verified), Error> {
+    let limits = &requester.limits;
+    let lookup = database
+        .query_one(
+            &SELECT_BY_EMAIL,
+            &[
+                (&credentials.email, Type::TEXT),
+                (&requester.email_key(&credentials.email), Type::BYTEA),
+                (&requester.address_key, Type::BYTEA),
+                (&limits.logins_per_account_and_address, Type::INT4),
+                (&limits.logins_per_account, Type::INT4),
+                (&limits.logins_per_address, Type::INT4),
+            ],
+            LoginLookup::from_row,
+        )
+        .await?;
+    let account = lookup.into_account()?;
+    let stored = account
+        .as_ref()
+        .map(|account| account.hashed_password.clone());
+    let verified = password::verify(credentials.password.clone(), stored).await?;
+    account.zip(verified).ok_or(Error::WrongCredentials)
+}
+
+// Returns no row where the account has another hash than the one that was verified, or is gone. The account's row stays
+// locked until the session exists: a change of the password waits, and then ends the session. Sent twice, the statement
+// finds the session that it has opened.
+const OPEN_SESSION: Statement = Statement::idempotent_write(
+    r#"
+    WITH rehashed AS (
+        UPDATE public."user"
+        SET hashed_password = $6
+        WHERE id = $1 AND hashed_password IN ($5, $6) AND $6 IS NOT NULL
+        RETURNING id
+    ), locked AS (
+        SELECT id FROM public."user" WHERE id = $1 AND hashed_password = $5 AND $6 IS NULL FOR SHARE
+    ), account AS (
+        SELECT id FROM rehashed UNION ALL SELECT id FROM locked
+    ), opened AS (
+        INSERT INTO public.session (user_id, token_jti, token, expires_at)
+        SELECT account.id, $2, $3, to_timestamp($4::bigint) AT TIME ZONE 'utc'
+        FROM account
+        ON CONFLICT (token_jti) DO UPDATE SET token = excluded.token
+        RETURNING user_id
+    )
+    SELECT public.refund_login_attempt(opened.user_id, $7)::text FROM opened"#,
+);
+
+/// Opens a session for a user whose password was just verified, and replaces the password's hash where that is due.
+/// `false` where the account has another hash by now, or is gone.
+async fn open_session(
+    database: &Database,
+    requester: &Requester,
+    user_id: i32,
+    token: &IssuedToken,
+    verified: &Verified,
+) -> Result<bool, Error> {
+    let replacement = verified
+        .replacement
+        .as_ref()
+        .map(SecretString::expose_secret);
+    let session = database
+        .query_opt(
+            &OPEN_SESSION,
+            &[
+                (&user_id, Type::INT4),
+                (&token.jti, Type::TEXT),
+                (&token.fingerprint, Type::TEXT),
+                (&token.expires_at, Type::INT8),
+                (&verified.hash.expose_secret(), Type::TEXT),
+                (&replacement, Type::TEXT),
+                (&requester.address_key, Type::BYTEA),
+            ],
+            |_| (),
+        )
+        .await?;
+    telemetry::context::set_user_id(user_id);
+    Ok(session.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::validation::testing::{Rule, assert_agrees_with_contract, bodies, breaks_text};
+
+    const CREDENTIALS: [Rule; 2] = [
+        ("email", true, |value| breaks_text(value, 0, usize::MAX)),
+        ("password", true, |value| breaks_text(value, 0, usize::MAX)),
+    ];
+
+    proptest! {
+        #[test]
+        fn credentials_are_those_of_the_body(body in bodies(&CREDENTIALS)) {
+            if let Some((credentials, members)) = assert_agrees_with_contract(&CREDENTIALS, &body, Credentials::from_body) {
+                prop_assert_eq!(&members["email"], &credentials.email);
+                prop_assert_eq!(&members["password"], credentials.password.expose_secret());
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Everything that can go wrong with a request, and how each error is answered.
+
+use lambda_http::http::StatusCode;
+
+use crate::cause::Cause;
+use crate::validation::{InvalidInput, Violation};
+use crate::{auth, database};
+
+/// Why a request does not succeed. An error of a handler is an answer: [`Error::answer`] has the status and the text.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The path or the body breaks rules.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
+    /// There are no credentials.
+    #[error("no credentials")]
+    NotAuthenticated,
+    /// The credentials have another scheme than `Bearer`.
+    #[error("unsupported authentication scheme")]
+    UnsupportedScheme,
+    /// The token is not one of ours, or no longer valid, or its session is not active.
+    #[error("invalid token")]
+    InvalidToken,
+    /// The email address is unknown or the password is wrong; no answer tells which.
+    #[error("wrong email address or password")]
+    WrongCredentials,
+    /// The caller has another password.
+    #[error("wrong password")]
+    WrongPassword,
+    /// Too many failed logins or registrations: how many seconds to wait.
+    #[error("too many attempts")]
+    TooManyAttempts {
+        /// Seconds until the next attempt may succeed.
+        retry_after: i32,
+    },
+    /// The path names another user.
+    #[error("another user's path")]
+    Forbidden(Action),
+    /// The caller has no such task.
+    #[error("no such task")]
+    TaskNotFound,
+    /// Another account has the email address.
+    #[error("the email address is taken")]
+    EmailTaken,
+    /// Another account has the username.
+    #[error("the username is taken")]
+    UsernameTaken,
+    /// The body is larger than a request's body may be.
+    #[error("the body is too large")]
+    BodyTooLarge,
+    /// The caller's tasks are more than Lambda can return.
+    #[error("the task list is too large")]
+    TaskListTooLarge,
+    /// The database cannot answer now; a later request may succeed.
+    #[error(transparent)]
+    Unavailable(Cause),
+    /// A fault of ours.
+    #[error(transparent)]
+    Internal(Cause),
+}
+
+/// What a caller wants to do under a user's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Read, change or delete tasks.
+    AccessTasks,
+    /// Create a task.
+    CreateTask,
+}
+
+/// How an error is answered.
+pub(super) struct ErrorAnswer<'a> {
+    /// The status of the answer.
+    pub(super) status: StatusCode,
+    /// The name of the error in the log and in metrics.
+    pub(super) kind: &'static str,
+    /// The member `detail` of the body.
+    pub(super) detail: Detail<'a>,
+}
+
+/// What an error tells the client.
+pub(super) enum Detail<'a> {
+    /// A fixed text.
+    Text(&'static str),
+    /// Every broken rule.
+    Violations(&'a [Violation]),
+}
+
+impl Error {
+    /// The one place for an error's status, name and text.
+    pub(super) fn answer(&self) -> ErrorAnswer<'_> {
+        let text = |status, kind, detail| ErrorAnswer {
+            status,
+            kind,
+            detail: Detail::Text(detail),
+        };
+        match self {
+            Self::Invalid(InvalidInput(violations)) => ErrorAnswer {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                kind: "invalid",
+                detail: Detail::Violations(violations),
+            },
+            Self::NotAuthenticated => text(
+                StatusCode::UNAUTHORIZED,
+                "not_authenticated",
+                "Not authenticated",
+            ),
+            Self::UnsupportedScheme => text(
+                StatusCode::UNAUTHORIZED,
+                "unsupported_scheme",
+                "Invalid authentication credentials",
+            ),
+            Self::InvalidToken => text(
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                "Could not validate credentials",
+            ),
+            Self::WrongCredentials => text(
+                StatusCode::UNAUTHORIZED,
+                "wrong_credentials",
+                "Incorrect email or password",
+            ),
+            Self::WrongPassword => text(
+                StatusCode::FORBIDDEN,
+                "wrong_password",
+                "Incorrect password",
+            ),
+            Self::TooManyAttempts { .. } => text(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_attempts",
+                "Too many attempts, try again later",
+            ),
+            Self::Forbidden(Action::AccessTasks) => text(
+                StatusCode::FORBIDDEN,
+                "not_yours",
+                "Not authorized to access this user's tasks",
+            ),
+            Self::Forbidden(Action::CreateTask) => text(
+                StatusCode::FORBIDDEN,
+                "not_yours",
+                "Not authorized to create tasks for this user",
+            ),
+            Self::TaskNotFound => text(StatusCode::NOT_FOUND, "task_not_found", "Task not found"),
+            Self::EmailTaken => text(
+                StatusCode::CONFLICT,
+                "email_taken",
+                "Email already registered",
+            ),
+            Self::UsernameTaken => text(
+                StatusCode::CONFLICT,
+                "username_taken",
+                "Username already taken",
+            ),
+            Self::BodyTooLarge => text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "Request body too large",
+            ),
+            Self::TaskListTooLarge => text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "task_list_too_large",
+                "Task list too large",
+            ),
+            Self::Unavailable(_) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Service temporarily unavailable",
+            ),
+            Self::Internal(_) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Internal Server Error",
+            ),
+        }
+    }
+
+    /// The name of the error in the log and in metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        self.answer().kind
+    }
+
+    /// What the error came from, where only the operator can do something about it.
+    pub(super) fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Unavailable(cause) | Self::Internal(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+impl From<database::Error> for Error {
+    fn from(error: database::Error) -> Self {
+        match error {
+            database::Error::Unavailable(cause) => Self::Unavailable(cause),
+            database::Error::ForeignKeyViolation(cause) | database::Error::Fault(cause) => {
+                Self::Internal(cause)
+            }
+        }
+    }
+}
+
+impl From<auth::Error> for Error {
+    fn from(error: auth::Error) -> Self {
+        match error {
+            auth::Error::InvalidToken => Self::InvalidToken,
+            auth::Error::Fault(cause) => Self::Internal(cause),
+            auth::Error::Database(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Metrics in the lines of the access log, in CloudWatch's embedded metric format (EMF): CloudWatch reads them out of the
+//! log, so a function sends nothing. The only dimension is the kind of an error, since each value of a dimension is a
+//! metric of its own that costs as much as one without dimensions.
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+
+use super::access_log::AccessLogEntry;
+
+/// The CloudWatch namespace of the metrics: `METRICS_NAMESPACE`. Without it there are no metrics.
+static NAMESPACE: LazyLock<Option<String>> = LazyLock::new(|| {
+    let namespace = std::env::var("METRICS_NAMESPACE").ok();
+    namespace.filter(|namespace| !namespace.trim().is_empty())
+});
+
+/// A line of the access log that is also a set of metrics.
+#[derive(Serialize)]
+pub(super) struct EmfRecord<'a> {
+    #[serde(flatten)]
+    entry: &'a AccessLogEntry<'a>,
+    requests: u8,
+    cold_starts: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<u8>,
+    #[serde(rename = "_aws")]
+    metadata: Metadata,
+}
+
+/// Which members of the line are metrics. The names are CloudWatch's ("Specification: Embedded metric format").
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    timestamp: i64,
+    cloud_watch_metrics: Vec<MetricDirective>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricDirective {
+    namespace: &'static str,
+    dimensions: &'static [&'static [&'static str]],
+    metrics: &'static [MetricDefinition],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricDefinition {
+    name: &'static str,
+    unit: &'static str,
+}
+
+const fn metric(name: &'static str, unit: &'static str) -> MetricDefinition {
+    MetricDefinition { name, unit }
+}
+
+/// The last one is left out for requests that had no connection.
+const REQUEST_METRICS: [MetricDefinition; 6] = [
+    metric("requests", "Count"),
+    metric("duration_ms", "Milliseconds"),
+    metric("database_ms", "Milliseconds"),
+    metric("retries", "Count"),
+    metric("cold_starts", "Count"),
+    metric("connection_age_s", "Seconds"),
+];
+
+const ERROR_METRICS: [MetricDefinition; 1] = [metric("errors", "Count")];
+
+impl<'a> EmfRecord<'a> {
+    /// The line with its metrics, where there is a namespace for them.
+    pub(super) fn new(entry: &'a AccessLogEntry<'a>) -> Option<Self> {
+        let namespace = NAMESPACE.as_deref()?;
+        let directive = |dimensions, metrics| MetricDirective {
+            namespace,
+            dimensions,
+            metrics,
+        };
+        let metrics = match entry.connection_age_s {
+            Some(_) => &REQUEST_METRICS[..],
+            None => &REQUEST_METRICS[..REQUEST_METRICS.len() - 1],
+        };
+        let mut directives = vec![directive(&[&[]], metrics)];
+        if entry.error.is_some() {
+            directives.push(directive(&[&["error"]], &ERROR_METRICS));
+        }
+        Some(Self {
+            entry,
+            requests: 1,
+            cold_starts: entry.cold_start.into(),
+            errors: entry.error.map(|_| 1),
+            metadata: Metadata {
+                timestamp: entry.timestamp.as_millisecond(),
+                cloud_watch_metrics: directives,
+            },
+        })
+    }
+}

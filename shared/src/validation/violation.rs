@@ -1,0 +1,123 @@
+//! Broken rules, as the client sees them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::rules::RuleError;
+
+/// Input that breaks rules: every violation that was found.
+#[derive(Debug, thiserror::Error)]
+#[error("{} rules are broken", .0.len())]
+pub struct InvalidInput(pub Vec<Violation>);
+
+impl InvalidInput {
+    /// These violations, and then those.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+}
+
+/// One broken rule, as the client sees it.
+#[derive(Serialize)]
+pub struct Violation {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    loc: Vec<Location>,
+    msg: Cow<'static, str>,
+    input: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ctx: Option<Context>,
+}
+
+impl fmt::Debug for Violation {
+    /// Without the input, which may be a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Violation")
+            .field("kind", &self.kind)
+            .field("loc", &self.loc)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Location {
+    Name(&'static str),
+    Offset(usize),
+}
+
+/// The parameter of a rule.
+#[derive(Debug)]
+pub(super) enum Context {
+    MinLength(usize),
+    MaxLength(usize),
+    Expected(&'static str),
+    Error(Cow<'static, str>),
+}
+
+impl Serialize for Context {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self {
+            Self::MinLength(length) => map.serialize_entry("min_length", length)?,
+            Self::MaxLength(length) => map.serialize_entry("max_length", length)?,
+            Self::Expected(values) => map.serialize_entry("expected", values)?,
+            Self::Error(message) => map.serialize_entry("error", message)?,
+        }
+        map.end()
+    }
+}
+
+impl Violation {
+    /// The body is not JSON: the character at which the parser stopped, and its message.
+    pub(super) fn json_invalid(offset: usize, message: String) -> Self {
+        Self {
+            kind: "json_invalid",
+            loc: vec![Location::Name("body"), Location::Offset(offset)],
+            msg: "JSON decode error".into(),
+            input: RawValue::from_string("{}".to_owned()).expect("{} is JSON"),
+            ctx: Some(Context::Error(message.into())),
+        }
+    }
+
+    /// A path parameter is not an integer.
+    pub(crate) fn int_parsing(parameter: &'static str, input: &str) -> Self {
+        Self {
+            kind: "int_parsing",
+            loc: vec![Location::Name("path"), Location::Name(parameter)],
+            msg: "Input should be a valid integer, unable to parse string as an integer".into(),
+            input: json_string(input),
+            ctx: None,
+        }
+    }
+
+    /// The whole body breaks a rule.
+    pub(super) fn in_body(error: RuleError, input: &RawValue) -> Self {
+        Self {
+            kind: error.kind,
+            loc: vec![Location::Name("body")],
+            msg: error.msg,
+            input: input.to_owned(),
+            ctx: error.ctx,
+        }
+    }
+
+    /// A field of the body breaks a rule.
+    pub(super) fn in_field(name: &'static str, error: RuleError, input: &RawValue) -> Self {
+        let mut violation = Self::in_body(error, input);
+        violation.loc.push(Location::Name(name));
+        violation
+    }
+}
+
+/// A text as JSON.
+pub(super) fn json_string(text: &str) -> Box<RawValue> {
+    serde_json::value::to_raw_value(text).expect("a string is JSON")
+}
