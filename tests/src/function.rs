@@ -109,15 +109,15 @@ impl Environment {
 
 /// How a process ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProcessOutput {
     /// Its exit status; `None` where a signal ended it.
     pub status: Option<i32>,
-    /// All that it printed.
-    pub output: String,
+    /// Standard output and standard error.
+    pub text: String,
 }
 
 /// Runs a binary to its end, outside of Lambda.
-pub async fn run(name: &str, arguments: &[&str], environment: &Environment) -> Ended {
+pub async fn run(name: &str, arguments: &[&str], environment: &Environment) -> ProcessOutput {
     let mut command = environment.command(binary(name));
     let output = timeout(PATIENCE, command.args(arguments).output())
         .await
@@ -125,9 +125,9 @@ pub async fn run(name: &str, arguments: &[&str], environment: &Environment) -> E
         .expect("a process");
     let printed = [output.stdout, output.stderr].concat();
     std::fs::write(logs().join(unique()), &printed).expect("a log");
-    Ended {
+    ProcessOutput {
         status: output.status.code(),
-        output: String::from_utf8_lossy(&printed).into_owned(),
+        text: String::from_utf8_lossy(&printed).into_owned(),
     }
 }
 
@@ -176,16 +176,24 @@ impl Drop for Function {
 impl Function {
     /// Starts a function.
     pub async fn start(name: &str, environment: &Environment) -> Self {
-        Self::start_under(&[], name, environment).await
+        Self::start_with_wrapper(&[], name, environment).await
     }
 
     /// Starts a function under another program, such as a tracer.
-    pub async fn start_under(program: &[&str], name: &str, environment: &Environment) -> Self {
+    pub async fn start_with_wrapper(
+        program: &[&str],
+        name: &str,
+        environment: &Environment,
+    ) -> Self {
         Self::start_binary(program, name, &binary(name), environment).await
     }
 
     /// Starts the function that lies in a file.
-    pub async fn start_file(name: &str, file: &std::path::Path, environment: &Environment) -> Self {
+    pub async fn start_from_file(
+        name: &str,
+        file: &std::path::Path,
+        environment: &Environment,
+    ) -> Self {
         Self::start_binary(&[], name, file, environment).await
     }
 
@@ -248,7 +256,7 @@ impl Function {
     }
 
     /// Whether the function asks for an event before it ends.
-    pub async fn asked(&mut self) -> bool {
+    pub async fn requests_event(&mut self) -> bool {
         tokio::select! {
             asked = self.asked.recv() => asked.is_some(),
             _ = self.process.wait() => false,
@@ -256,7 +264,7 @@ impl Function {
     }
 
     /// Waits until the function has asked for its next event, or its first, and gives the time from its start to that.
-    pub async fn ready(&mut self) -> Duration {
+    pub async fn wait_until_ready(&mut self) -> Duration {
         let asked = timeout(PATIENCE, self.asked.recv())
             .await
             .expect("the function does not ask for an event")
@@ -289,13 +297,13 @@ impl Function {
     }
 
     /// Sends an HTTP request as API Gateway would, and gives the status, the headers and the body of the answer.
-    pub async fn http(&self, request: &HttpEvent) -> HttpAnswer {
+    pub async fn http(&self, request: &HttpEvent) -> HttpResponse {
         let answer = self.invoke(request.to_event()).await;
-        HttpAnswer::from(&answer.unwrap_or_else(|failure| panic!("{failure}")))
+        HttpResponse::from(&answer.unwrap_or_else(|failure| panic!("{failure}")))
     }
 
     /// The same, with how long it took, and how long it was since the function was started.
-    pub async fn timed(&self, request: &HttpEvent) -> (HttpAnswer, Timing) {
+    pub async fn http_timed(&self, request: &HttpEvent) -> (HttpResponse, Timing) {
         let event = request.to_event();
         let sent = Instant::now();
         let (answered, answer) = self.answer(event).await;
@@ -304,7 +312,7 @@ impl Function {
             since_start: answered - self.started,
         };
         let answer = serde_json::from_slice(&answer.expect("an answer")).expect("JSON");
-        (HttpAnswer::from(&answer), timing)
+        (HttpResponse::from(&answer), timing)
     }
 
     /// The id of its process.
@@ -329,7 +337,7 @@ impl Function {
     }
 
     /// The memory that the process has in use, in bytes.
-    pub fn memory(&self) -> u64 {
+    pub fn resident_memory(&self) -> u64 {
         self.status("VmRSS:")
     }
 
@@ -339,7 +347,7 @@ impl Function {
     }
 
     /// The time that the threads of the process have run, as Linux counts it for each of those that there are.
-    pub fn cpu(&self) -> Duration {
+    pub fn cpu_time(&self) -> Duration {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.process_id()));
         let nanoseconds = threads.expect("a process").map(|thread| {
             let schedule = thread.expect("a thread").path().join("schedstat");
@@ -361,7 +369,7 @@ impl Function {
     }
 
     /// The processor time that all of its threads have had, in the system's ticks.
-    pub fn processor_time(&self) -> u64 {
+    pub fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id()));
         let stat = stat.expect("a process");
         // After the name, which may hold spaces: fields 14 and 15 (proc_pid_stat(5)).
@@ -375,7 +383,7 @@ impl Function {
     /// Ends the process and gives all that it printed.
     pub async fn stop(mut self) -> String {
         self.process.start_kill().expect("a process");
-        self.output().await
+        self.wait().await
     }
 
     /// Lets the process see that there are no more events, which ends it, and gives all that it printed. Unlike
@@ -383,19 +391,19 @@ impl Function {
     pub async fn end(mut self) -> String {
         // It may have asked for the next one already, or be about to.
         self.events = mpsc::channel(1).0;
-        self.output().await
+        self.wait().await
     }
 
-    async fn output(&mut self) -> String {
+    async fn wait(&mut self) -> String {
         timeout(PATIENCE, self.process.wait())
             .await
             .expect("the process does not end")
             .expect("a process");
-        self.printed()
+        self.output()
     }
 
     /// All that the process has printed so far.
-    pub fn printed(&self) -> String {
+    pub fn output(&self) -> String {
         let printed = std::fs::read(&self.log).expect("a log");
         String::from_utf8_lossy(&printed).into_owned()
     }
@@ -416,7 +424,7 @@ pub struct Timing {
 }
 
 /// What a function answered over HTTP.
-pub struct HttpAnswer {
+pub struct HttpResponse {
     /// The status.
     pub status: u64,
     /// The headers, by their names in lower case.
@@ -425,14 +433,14 @@ pub struct HttpAnswer {
     pub body: Value,
 }
 
-impl fmt::Debug for HttpAnswer {
+impl fmt::Debug for HttpResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = without_token(self.body.clone());
         write!(formatter, "{} {} {body}", self.status, self.headers)
     }
 }
 
-impl From<&Value> for HttpAnswer {
+impl From<&Value> for HttpResponse {
     fn from(answer: &Value) -> Self {
         let body = answer["body"].as_str().expect("a body");
         Self {
@@ -443,10 +451,10 @@ impl From<&Value> for HttpAnswer {
     }
 }
 
-impl HttpAnswer {
+impl HttpResponse {
     /// Sees that the database could not answer, and that the client is told when to try again.
     #[track_caller]
-    pub fn unavailable(&self) {
+    pub fn assert_unavailable(&self) {
         assert_eq!(
             (self.status, &self.body),
             (503, &json!({"detail": "Service temporarily unavailable"}))
@@ -575,7 +583,7 @@ impl HttpEvent {
 
     /// From another address.
     #[must_use]
-    pub fn from(mut self, address: &str) -> Self {
+    pub fn source_ip(mut self, address: &str) -> Self {
         address.clone_into(&mut self.source_ip);
         self
     }

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use tests::api::{PASSWORD, registration};
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::routes::{ROUTES, Stage};
+use tests::routes::routes;
 
 use crate::Effort;
 
@@ -90,33 +91,35 @@ impl Subject {
 }
 
 /// The floors and all routes, over one database.
-pub(crate) async fn subjects(own: &OwnDatabase, effort: &Effort) -> Vec<Subject> {
+pub(crate) async fn subjects(own: &TestDatabase, effort: &Effort) -> Vec<Subject> {
     // Besides those that are measured: for warming up, and for counting round trips.
     let spare = 50;
-    let stage = Stage::on(&own.environment).await;
+    let fixtures = Fixtures::in_environment(&own.environment).await;
     let mut subjects = Vec::new();
-    for route in ROUTES {
-        let scene = stage.scene(route).await;
-        let request = scene.request();
+    for route in routes() {
+        let route_case = fixtures.route_case(route).await;
+        let request = route_case.request();
         let requests = match route.function {
             "register" => Requests::Registrations(request),
             "change-password" => Requests::Passwords(request, false),
             "delete-account" => {
                 let mut requests = Vec::new();
                 for _ in 0..effort.starts + effort.rounds + spare {
-                    requests.push(stage.scene(route).await.request());
+                    requests.push(fixtures.route_case(route).await.request());
                 }
                 Requests::Once(requests)
             }
             "delete-task" => {
                 let count = effort.starts + effort.rounds * effort.requests + spare;
                 let count = i32::try_from(count).expect("some thousands");
-                let tasks = add_tasks(own, scene.id(), count).await;
-                let requests = tasks.iter().map(|task| scene.about(task).request());
+                let tasks = add_tasks(own, route_case.user_id_number(), count).await;
+                let requests = tasks
+                    .iter()
+                    .map(|task| route_case.with_task_id(task).request());
                 Requests::Once(requests.collect())
             }
             "list-tasks" => {
-                add_tasks(own, scene.id(), LISTED - 1).await;
+                add_tasks(own, route_case.user_id_number(), LISTED - 1).await;
                 Requests::Same(request)
             }
             _ => Requests::Same(request),
@@ -163,12 +166,12 @@ pub(crate) async fn subjects(own: &OwnDatabase, effort: &Effort) -> Vec<Subject>
 }
 
 /// Gives a user more tasks, such as people have, and tells their ids.
-async fn add_tasks(own: &OwnDatabase, user: i32, count: i32) -> Vec<String> {
+async fn add_tasks(own: &TestDatabase, user: i32, count: i32) -> Vec<String> {
     let insert = "INSERT INTO task (user_id, title, description, due_date, tags)
                   SELECT $1, 'Buy milk and bread, no. ' || n, 'Whole milk, and the bread with the seeds.', '2026-12-24', 'errands,food'
                   FROM generate_series(1, $2) AS n";
     own.owner.execute(insert, &[&user, &count]).await;
     let newest = "SELECT id FROM task WHERE user_id = $1 ORDER BY id DESC LIMIT $2";
-    let tasks = own.owner.rows(newest, &[&user, &i64::from(count)]).await;
+    let tasks = own.owner.query(newest, &[&user, &i64::from(count)]).await;
     tasks.iter().map(|task| task["id"].to_string()).collect()
 }

@@ -19,5 +19,3 @@ mod start;
 mod telemetry;
 mod throttle;
 mod verification;
-
-use tests::routes;
