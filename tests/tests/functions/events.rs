@@ -7,7 +7,7 @@ use tests::api::{PASSWORD, registration};
 use tests::database::TestDatabase;
 use tests::function::{Environment, Function, HttpEvent};
 
-use crate::faults::Instance;
+use crate::network_faults::Instance;
 use tests::fixtures::Fixtures;
 use tests::routes::{Route, route, routes};
 

@@ -28,7 +28,7 @@ async fn writes_no_file(name: &str, environment: &Environment, request: Option<&
             function.invoke(json!({})).await.expect("a success");
         }
     }
-    let trace = function.end().await;
+    let trace = function.finish().await;
     assert!(trace.contains("execve("), "nothing was traced: {trace}");
     assert!(
         trace.contains("openat(") && trace.contains("O_RDONLY"),
