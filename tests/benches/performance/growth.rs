@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 use tests::api::registration;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::{Function, HttpEvent};
 use tests::routes::{TASK, TASKS};
 
@@ -31,7 +31,7 @@ const TASKS_PER_USER: i32 = 100;
 
 /// A database with a given number of tasks.
 struct Table {
-    own: OwnDatabase,
+    own: TestDatabase,
     tasks: i32,
     user_id: String,
     token: String,
@@ -73,7 +73,7 @@ pub(crate) async fn measure(largest: i32, rounds: usize) -> Vec<Growth> {
 impl Table {
     /// Creates the database. No task is the caller's.
     async fn fill(tasks: i32) -> Self {
-        let own = OwnDatabase::migrated().await;
+        let own = TestDatabase::migrated().await;
         let fill = format!(
             "INSERT INTO \"user\" (username, email, hashed_password)
              SELECT 'u' || n, 'u' || n || '@example.com', '' FROM generate_series(1, {tasks} / {TASKS_PER_USER}) AS n;
@@ -82,7 +82,7 @@ impl Table {
                     'Whole milk, and the bread with the seeds.', '2026-12-24', 'errands,food'
              FROM generate_series(1, {tasks}) AS n"
         );
-        own.owner.run(&fill).await;
+        own.owner.batch_execute(&fill).await;
         let register = Function::start("register", &own.environment).await;
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&registration());
         let answer = register.http(&request).await;
@@ -104,7 +104,7 @@ impl Table {
         let assign = "UPDATE task SET user_id = $1 WHERE id % $2 = 0 AND user_id <> $1";
         self.own.owner.execute(assign, &[&id, &step]).await;
         let count = "SELECT count(*) FROM task WHERE user_id = $1";
-        let count = self.own.owner.row(count, &[&id]).await;
+        let count = self.own.owner.query_one(count, &[&id]).await;
         assert_eq!(count["count"], json!(own));
         self.own.owner.execute("VACUUM (ANALYZE) task", &[]).await;
     }
@@ -118,9 +118,9 @@ impl Table {
         {
             // The connection may need a health check at the first request.
             for is_counted in [false, true, true, true, true, true] {
-                let (answer, timing) = function.timed(&request).await;
+                let (answer, timing) = function.http_timed(&request).await;
                 assert_eq!(answer.status, 200, "{answer:?}");
-                function.ready().await;
+                function.wait_until_ready().await;
                 if is_counted {
                     sample.add_time(timing.request);
                 }
@@ -129,8 +129,8 @@ impl Table {
     }
 }
 
-async fn started(name: &str, own: &OwnDatabase) -> Function {
+async fn started(name: &str, own: &TestDatabase) -> Function {
     let mut function = Function::start(name, &own.environment).await;
-    function.ready().await;
+    function.wait_until_ready().await;
     function
 }

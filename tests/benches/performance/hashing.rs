@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-use tests::database::variable;
+use tests::database::env_var;
 use tests::function::binary;
 
 use crate::sample::Sample;
@@ -32,7 +32,7 @@ const HASHES: &str = "6";
 
 /// Runs both in turn, on the same core. `None` where `ARGON2_PYTHON` is not set.
 pub(crate) fn compare(rounds: usize) -> Option<Hashing> {
-    let python = variable("ARGON2_PYTHON")?;
+    let python = env_var("ARGON2_PYTHON")?;
     let mut hashing = Hashing {
         ours: Sample::default(),
         first: Sample::default(),

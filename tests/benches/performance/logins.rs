@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tests::api::registration;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::{Function, HttpEvent};
 
 use crate::sample::Sample;
@@ -22,14 +22,14 @@ impl Logins {
 }
 
 /// Logs in with an unknown address and with a wrong password, in turn.
-pub(crate) async fn measure(own: &OwnDatabase, rounds: usize) -> Logins {
+pub(crate) async fn measure(own: &TestDatabase, rounds: usize) -> Logins {
     let user = registration();
     let register = Function::start("register", &own.environment).await;
     let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
     assert_eq!(register.http(&request).await.status, 201);
 
     let mut login = Function::start("login", &own.environment).await;
-    login.ready().await;
+    login.wait_until_ready().await;
     let mut logins = Logins {
         unknown_address: Sample::default(),
         wrong_password: Sample::default(),
@@ -43,9 +43,9 @@ pub(crate) async fn measure(own: &OwnDatabase, rounds: usize) -> Logins {
         ] {
             let body = json!({"email": account["email"], "password": "not this one"});
             let request = HttpEvent::new("POST", "/api/auth/login", &[]).json(&body);
-            let (answer, timing) = login.timed(&request).await;
+            let (answer, timing) = login.http_timed(&request).await;
             assert_eq!(answer.status, 401, "{answer:?}");
-            login.ready().await;
+            login.wait_until_ready().await;
             if round >= 3 {
                 sample.add_time(timing.request);
             }

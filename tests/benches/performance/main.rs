@@ -16,7 +16,7 @@ mod throughput;
 
 use std::io::Write as _;
 
-use tests::database::{OwnDatabase, variable};
+use tests::database::{TestDatabase, env_var};
 use tests::root;
 
 use report::Report;
@@ -56,7 +56,7 @@ const QUICK: Effort = Effort {
 async fn main() {
     let is_quick = std::env::args().any(|argument| argument == "--quick");
     let effort = if is_quick { QUICK } else { FULL };
-    let mut own = OwnDatabase::migrated().await;
+    let mut own = TestDatabase::migrated().await;
     // The requests of the benchmark must not reach the rate limits.
     for name in [
         "MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS",
@@ -76,7 +76,7 @@ async fn main() {
     progress("Inferring round trips from added network latency");
     let round_trips = routes::round_trips(&mut subjects).await;
     progress("Measuring cold starts with all of the system's certificates");
-    let system_certificates = match variable("SYSTEM_CERT_FILE") {
+    let system_certificates = match env_var("SYSTEM_CERT_FILE") {
         Some(bundle) => {
             Some(routes::with_more_certificates(&mut subjects, &bundle, effort.starts).await)
         }

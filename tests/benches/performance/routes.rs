@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tests::function::{Function, HttpAnswer, HttpEvent};
-use tests::relay::Relay;
+use tests::chaos_proxy::ChaosProxy;
+use tests::function::{Function, HttpEvent, HttpResponse};
 use tests::unique;
 
 use crate::Effort;
@@ -43,7 +43,7 @@ pub(crate) struct RoundTrips {
 }
 
 /// Panics if the measured request failed.
-fn assert_success(name: &str, answer: &HttpAnswer) {
+fn assert_success(name: &str, answer: &HttpResponse) {
     assert!(answer.status < 300, "{name}: {answer:?}");
 }
 
@@ -61,9 +61,9 @@ pub(crate) async fn cold(subjects: &mut [Subject], starts: usize) -> Vec<Cold> {
 async fn start(subject: &mut Subject, measured: &mut Cold) {
     let request = subject.request();
     let mut function = subject.start().await;
-    let (answer, timing) = function.timed(&request).await;
-    measured.cpu.add_time(function.cpu());
-    measured.ready.add_time(function.ready().await);
+    let (answer, timing) = function.http_timed(&request).await;
+    measured.cpu.add_time(function.cpu_time());
+    measured.ready.add_time(function.wait_until_ready().await);
     measured.answered.add_time(timing.since_start);
     assert_success(subject.name, &answer);
     function.stop().await;
@@ -74,7 +74,7 @@ pub(crate) async fn warm(subjects: &mut [Subject], effort: &Effort) -> Vec<Warm>
     let mut instances = Vec::new();
     for subject in subjects.iter_mut() {
         let mut function = subject.start().await;
-        function.ready().await;
+        function.wait_until_ready().await;
         send(&mut function, subject.name, &subject.request()).await;
         instances.push((function, Warm::default()));
     }
@@ -86,12 +86,12 @@ pub(crate) async fn warm(subjects: &mut [Subject], effort: &Effort) -> Vec<Warm>
                 effort.requests
             };
             let requests: Vec<_> = (0..count).map(|_| subject.request()).collect();
-            let cpu = function.cpu();
+            let cpu = function.cpu_time();
             for request in &requests {
                 let latency = send(function, subject.name, request).await;
                 measured.latency.add_time(latency);
             }
-            let cpu = function.cpu().saturating_sub(cpu);
+            let cpu = function.cpu_time().saturating_sub(cpu);
             let count = u32::try_from(count).expect("a few");
             measured.cpu.add_time(cpu / count);
         }
@@ -107,9 +107,9 @@ pub(crate) async fn warm(subjects: &mut [Subject], effort: &Effort) -> Vec<Warm>
 
 /// Sends a request to an instance that waits for one, and waits until the instance is ready again.
 async fn send(function: &mut Function, name: &str, request: &HttpEvent) -> Duration {
-    let (answer, timing) = function.timed(request).await;
+    let (answer, timing) = function.http_timed(request).await;
     assert_success(name, &answer);
-    function.ready().await;
+    function.wait_until_ready().await;
     timing.request
 }
 
@@ -128,16 +128,16 @@ async fn round_trips_of(subject: &mut Subject) -> RoundTrips {
     let mut warm = [Sample::default(), Sample::default()];
     for _ in 0..4 {
         for (added, (cold, warm)) in ADDED_LATENCIES.iter().zip(cold.iter_mut().zip(&mut warm)) {
-            let relay = Relay::start().await;
-            relay.delay(*added);
-            let url = relay.before(subject.environment.value("DATABASE_URL"));
+            let proxy = ChaosProxy::start().await;
+            proxy.set_delay(*added);
+            let url = proxy.url_for(subject.environment.value("DATABASE_URL"));
             let environment = subject.environment.clone().with("DATABASE_URL", url);
             let mut function = Function::start(subject.binary, &environment).await;
-            let (answer, timing) = function.timed(&subject.request()).await;
+            let (answer, timing) = function.http_timed(&subject.request()).await;
             assert_success(subject.name, &answer);
             cold.add_time(timing.since_start);
-            function.ready().await;
-            function.ready().await;
+            function.wait_until_ready().await;
+            function.wait_until_ready().await;
             for _ in 0..2 {
                 warm.add_time(send(&mut function, subject.name, &subject.request()).await);
             }

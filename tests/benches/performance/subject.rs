@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
+use tests::fixtures::{Fixtures, RouteCase};
 use tests::function::{Environment, Function, HttpEvent};
-use tests::routes::{ROUTES, Scene, Stage};
+use tests::openapi;
+use tests::routes::{Route, routes};
 
 use crate::Effort;
 
@@ -23,9 +25,6 @@ const BASELINE_WITHOUT_SESSION: &str = "baseline, no session";
 /// The number of tasks in a list.
 pub(crate) const LISTED: i32 = 100;
 
-/// The routes that need no database, each with a path that it serves.
-const STATIC_ROUTES: [(&str, &str); 2] = [("health", "/health"), ("docs", "/")];
-
 /// What a program does, which decides the targets that apply to it.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
@@ -43,14 +42,14 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The kind of a route that needs the database.
-    fn from_scene(scene: &Scene) -> Self {
+    fn from_route_case(case: &RouteCase) -> Self {
         let has_password = |body: Value| {
             let members = body.as_object().expect("an object");
             members.keys().any(|name| name.ends_with("password"))
         };
-        if scene.route.has_path_id() {
+        if case.route.has_path_id() {
             Self::Task
-        } else if scene.body().is_some_and(has_password) {
+        } else if case.body().is_some_and(has_password) {
             Self::Password
         } else {
             Self::Account
@@ -113,43 +112,47 @@ impl Subject {
     }
 }
 
-/// The baseline that does the same kind of work as a function.
-fn baseline_of(function: &str) -> &'static str {
-    match function {
-        "list-tasks" => BASELINE_LIST,
-        "get-task" | "me" => BASELINE,
-        _ => BASELINE_WRITE,
+/// The baseline that does the same kind of work as a route.
+fn baseline_of(route: &Route) -> &'static str {
+    if route.method != "GET" {
+        BASELINE_WRITE
+    } else if route.has_path_id() && !route.has_task_id() {
+        BASELINE_LIST
+    } else {
+        BASELINE
     }
 }
 
 /// The baselines and all routes, on one database.
-pub(crate) async fn subjects(own: &OwnDatabase, effort: &Effort) -> Vec<Subject> {
+pub(crate) async fn subjects(own: &TestDatabase, effort: &Effort) -> Vec<Subject> {
     // Requests for warming up and for the round trips, in addition to those that are measured.
     let spare = 50;
-    let stage = Stage::on(&own.environment).await;
+    let fixtures = Fixtures::in_environment(&own.environment).await;
     let mut subjects = Vec::new();
-    for route in ROUTES {
-        let scene = stage.scene(route).await;
-        let request = scene.request();
+    for route in routes() {
+        let route_case = fixtures.route_case(route).await;
+        let request = route_case.request();
         let requests = match route.function {
             "register" => Requests::Registrations(request),
             "change-password" => Requests::Passwords(request, false),
             "delete-account" => {
                 let mut requests = Vec::new();
                 for _ in 0..effort.starts + effort.rounds + spare {
-                    requests.push(stage.scene(route).await.request());
+                    requests.push(fixtures.route_case(route).await.request());
                 }
                 Requests::Once(requests)
             }
             "delete-task" => {
                 let count = effort.starts + effort.rounds * effort.requests + spare;
                 let count = i32::try_from(count).expect("some thousands");
-                let tasks = add_tasks(own, scene.id(), count).await;
-                let requests = tasks.iter().map(|task| scene.about(task).request());
+                let tasks = add_tasks(own, route_case.user_id_number(), count).await;
+                let requests = tasks
+                    .iter()
+                    .map(|task| route_case.with_task_id(task).request());
                 Requests::Once(requests.collect())
             }
             "list-tasks" => {
-                add_tasks(own, scene.id(), LISTED - 1).await;
+                add_tasks(own, route_case.user_id_number(), LISTED - 1).await;
                 Requests::Same(request)
             }
             _ => Requests::Same(request),
@@ -157,20 +160,26 @@ pub(crate) async fn subjects(own: &OwnDatabase, effort: &Effort) -> Vec<Subject>
         subjects.push(Subject {
             name: route.function,
             binary: route.function,
-            kind: Kind::from_scene(&scene),
-            baseline: baseline_of(route.function),
+            kind: Kind::from_route_case(&route_case),
+            baseline: baseline_of(route),
             environment: own.environment.clone(),
             requests,
         });
     }
-    for (name, path) in STATIC_ROUTES {
+    // The functions that remain need no database. Of each, one operation is measured.
+    for operation in openapi::operations() {
+        if subjects.iter().any(|it| it.name == operation.function) {
+            continue;
+        }
+        let request = HttpEvent::new(&operation.method, &operation.path, &[]);
+        let name: &'static str = operation.function.leak();
         subjects.push(Subject {
             name,
             binary: name,
             kind: Kind::Static,
             baseline: BASELINE,
             environment: own.environment.clone(),
-            requests: Requests::Same(HttpEvent::new("GET", path, &[])),
+            requests: Requests::Same(request),
         });
     }
     // `require` is the strictest mode that the driver knows. The certificate is verified all the same.
@@ -202,12 +211,12 @@ pub(crate) async fn subjects(own: &OwnDatabase, effort: &Effort) -> Vec<Subject>
 }
 
 /// Adds tasks of realistic size to a user, and returns their ids.
-async fn add_tasks(own: &OwnDatabase, user: i32, count: i32) -> Vec<String> {
+async fn add_tasks(own: &TestDatabase, user: i32, count: i32) -> Vec<String> {
     let insert = "INSERT INTO task (user_id, title, description, due_date, tags)
                   SELECT $1, 'Buy milk and bread, no. ' || n, 'Whole milk, and the bread with the seeds.', '2026-12-24', 'errands,food'
                   FROM generate_series(1, $2) AS n";
     own.owner.execute(insert, &[&user, &count]).await;
     let newest = "SELECT id FROM task WHERE user_id = $1 ORDER BY id DESC LIMIT $2";
-    let tasks = own.owner.rows(newest, &[&user, &i64::from(count)]).await;
+    let tasks = own.owner.query(newest, &[&user, &i64::from(count)]).await;
     tasks.iter().map(|task| task["id"].to_string()).collect()
 }

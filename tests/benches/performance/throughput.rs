@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::routes::{Stage, route};
+use tests::routes::route;
 
 use crate::sample::Sample;
 
@@ -21,9 +22,9 @@ pub(crate) struct Throughput {
 }
 
 /// Measures get-task on the direct connection, and on the pooler where there is one.
-pub(crate) async fn measure(own: &OwnDatabase, seconds: u64) -> Vec<Throughput> {
-    let stage = Stage::on(&own.environment).await;
-    let request = stage.scene(route("get-task")).await.request();
+pub(crate) async fn measure(own: &TestDatabase, seconds: u64) -> Vec<Throughput> {
+    let fixtures = Fixtures::in_environment(&own.environment).await;
+    let request = fixtures.route_case(route("get-task")).await.request();
     let environments = [Some(own.environment.clone()), own.pooled_environment()];
     let mut measured = Vec::new();
     for (pooled, environment) in [false, true].into_iter().zip(environments) {
@@ -54,7 +55,7 @@ async fn run(
 ) -> Sample {
     let start = async |_| {
         let mut function = Function::start("get-task", environment).await;
-        function.ready().await;
+        function.wait_until_ready().await;
         assert_eq!(function.http(request).await.status, 200);
         function
     };
@@ -63,7 +64,7 @@ async fn run(
     let send_until_end = async |function: &Function| {
         let mut latencies = Vec::new();
         while Instant::now() < end {
-            let (answer, timing) = function.timed(request).await;
+            let (answer, timing) = function.http_timed(request).await;
             assert_eq!(answer.status, 200, "{answer:?}");
             latencies.push(timing.request);
         }
