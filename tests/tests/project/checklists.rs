@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tests::openapi::functions;
 use tests::{read, template};
 
 use crate::files::{assert_no_problems, try_read};
-use crate::openapi::{document, operations};
+use crate::openapi::document;
 use crate::routes::{binaries, local_router_routes};
 
 #[test]
@@ -21,8 +22,7 @@ fn a_new_route_is_in_every_file_that_lists_routes() {
         .collect();
     let cases = read("tests/src/routes.rs");
     let mut problems = BTreeSet::new();
-    for operation in operations() {
-        let function = operation.function;
+    for function in functions() {
         let mut require = |is_there: bool, message: &str| {
             if !is_there {
                 problems.insert(format!("`{function}`: {message}"));
@@ -40,10 +40,9 @@ fn a_new_route_is_in_every_file_that_lists_routes() {
             router.contains(&function),
             "add the route to Cargo.toml, [workspace.metadata.lambda.watch.router]",
         );
-        // The routes of the service itself need neither a user nor the database.
         require(
-            operation.tag == "service" || cases.contains(&format!("\"{function}\"")),
-            "add the route to the table in tests/src/routes.rs",
+            cases.contains(&format!("\"{function}\"")),
+            "add the function to tests/src/routes.rs",
         );
     }
     assert_no_problems(&Vec::from_iter(problems));

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use tests::openapi::{functions, operations};
 use tests::{read, root, template};
 
 use crate::files::toml;
-use crate::openapi::{operations, routed_functions};
+use crate::openapi::summary;
 
 /// A route: its method, its path, and the binary that serves it.
 type Route = (String, String, String);
@@ -69,19 +70,17 @@ fn template_routes() -> BTreeSet<Route> {
 fn readme_table() -> String {
     let operations = operations();
     let mut table = "| function | route | |\n|---|---|---|\n".to_owned();
-    let mut listed = BTreeSet::new();
-    for first in &operations {
-        if !listed.insert(&first.function) {
-            continue;
-        }
-        let same_function = operations
+    for function in functions() {
+        let operations: Vec<_> = operations
             .iter()
-            .filter(|operation| operation.function == first.function);
-        let routes: Vec<_> = same_function
+            .filter(|operation| operation.function == function)
+            .collect();
+        let routes: Vec<_> = operations
+            .iter()
             .map(|operation| format!("{} `{}`", operation.method, operation.path))
             .collect();
-        let (function, routes) = (&first.function, routes.join(", "));
-        writeln!(table, "| `{function}` | {routes} | {} |", first.summary).expect("memory");
+        let (routes, summary) = (routes.join(", "), summary(operations[0]));
+        writeln!(table, "| `{function}` | {routes} | {summary} |").expect("memory");
     }
     table
 }
@@ -131,7 +130,7 @@ fn every_binary_is_deployed() {
 
 #[test]
 fn only_two_binaries_have_no_route() {
-    let routed = routed_functions();
+    let routed = BTreeSet::from_iter(functions());
     let unknown: Vec<_> = routed.difference(&binaries()).cloned().collect();
     assert!(unknown.is_empty(), "openapi.yaml names {unknown:?}");
     let without_route: Vec<_> = binaries().difference(&routed).cloned().collect();
