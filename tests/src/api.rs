@@ -24,7 +24,7 @@ pub struct Api {
 }
 
 /// An answer, read whole.
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -33,7 +33,7 @@ pub struct Answer {
     pub text: String,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for Response {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = match serde_json::from_str(&self.text) {
             Ok(body) => without_token(body).to_string(),
@@ -43,7 +43,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-impl Answer {
+impl Response {
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -77,7 +77,7 @@ impl Answer {
 
     /// Sees that the request was refused with this status and `detail`.
     #[track_caller]
-    pub fn refused(&self, status: u16, detail: &str) {
+    pub fn assert_refused(&self, status: u16, detail: &str) {
         assert_eq!(self.expect(status), json!({ "detail": detail }));
         if status == 401 {
             assert_eq!(self.headers["www-authenticate"], "Bearer");
@@ -86,7 +86,7 @@ impl Answer {
 
     /// Sees that the request breaks these rules: for each its type and the name of the field.
     #[track_caller]
-    pub fn invalid(&self, rules: &[(&str, &str)]) {
+    pub fn assert_invalid(&self, rules: &[(&str, &str)]) {
         let body = self.expect(422);
         let found: Vec<_> = body["detail"]
             .as_array()
@@ -124,12 +124,12 @@ pub struct User {
 
 impl User {
     /// The path of their tasks.
-    pub fn tasks(&self) -> String {
+    pub fn tasks_path(&self) -> String {
         format!("/api/{}/tasks", self.id)
     }
 
     /// The path of one of their tasks.
-    pub fn task(&self, id: impl std::fmt::Display) -> String {
+    pub fn task_path(&self, id: impl std::fmt::Display) -> String {
         format!("/api/{}/tasks/{id}", self.id)
     }
 }
@@ -157,10 +157,10 @@ impl Api {
     }
 
     /// Sends a request.
-    pub async fn send(&self, request: RequestBuilder) -> Answer {
+    pub async fn send(&self, request: RequestBuilder) -> Response {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
-        Answer {
+        Response {
             status,
             headers,
             text: response.text().await.expect("a body"),
@@ -168,7 +168,7 @@ impl Api {
     }
 
     /// Sends a JSON body without a token.
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
         self.send(self.request("POST", path).json(body)).await
     }
 
@@ -179,7 +179,7 @@ impl Api {
         method: &str,
         path: &str,
         body: Option<&Value>,
-    ) -> Answer {
+    ) -> Response {
         let request = self.request(method, path).bearer_auth(&user.token);
         self.send(match body {
             Some(body) => request.json(body),
@@ -222,8 +222,8 @@ impl Api {
     }
 
     /// Creates a task.
-    pub async fn create(&self, user: &User, task: &Value) -> Value {
-        self.call(user, "POST", &user.tasks(), Some(task))
+    pub async fn create_task(&self, user: &User, task: &Value) -> Value {
+        self.call(user, "POST", &user.tasks_path(), Some(task))
             .await
             .expect(201)
     }

@@ -8,12 +8,12 @@ use native_tls::Identity;
 use crate::unique;
 
 /// A self-signed certificate for `localhost`, in files that go with it.
-pub struct SelfSigned {
+pub struct SelfSignedCertificate {
     certificate: PathBuf,
     key: PathBuf,
 }
 
-impl SelfSigned {
+impl SelfSignedCertificate {
     /// Makes one.
     pub fn create() -> Self {
         let path = |ending| std::env::temp_dir().join(format!("{}.{ending}", unique()));
@@ -62,7 +62,7 @@ impl SelfSigned {
     }
 }
 
-impl Drop for SelfSigned {
+impl Drop for SelfSignedCertificate {
     fn drop(&mut self) {
         for path in [&self.certificate, &self.key] {
             // Where it cannot be removed, the system's own cleaning will do.

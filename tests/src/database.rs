@@ -1,4 +1,4 @@
-//! A look into the database, beside the API.
+//! Direct access to the database, without the API.
 
 use std::time::Duration;
 
@@ -10,43 +10,48 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config};
 
 use crate::function::{Environment, run};
-use crate::{leave_out, unique};
+use crate::{skip, unique};
 
-/// `DATABASE_URL`, where it is set: what the functions work on, as a role that owns nothing.
+/// `DATABASE_URL`, if it is set: the database of the functions, as a role that owns nothing.
 pub fn url() -> Option<String> {
-    variable("DATABASE_URL")
+    env_var("DATABASE_URL")
 }
 
-/// `DATABASE_URL_UNPOOLED`, or else `DATABASE_URL`: the role that owns the tables, and may make further databases.
+/// `DATABASE_URL_UNPOOLED`, or else `DATABASE_URL`. Its role owns the tables and can create databases.
 fn owner_url() -> String {
-    variable("DATABASE_URL_UNPOOLED")
+    env_var("DATABASE_URL_UNPOOLED")
         .or_else(url)
         .expect("a DATABASE_URL")
 }
 
-/// A variable of the environment, where it is set.
-pub fn variable(name: &str) -> Option<String> {
+/// An environment variable, if it is set and not empty.
+pub fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A connection to the database under test, or `None`, said on stderr, where `DATABASE_URL` is not set: then the API is
-/// a deployment elsewhere.
-pub async fn connect(checks: &str) -> Option<Database> {
+/// Connects to the database under test. Without `DATABASE_URL` the API is deployed elsewhere: this returns `None` and
+/// reports the skipped checks on stderr.
+pub async fn connect_or_skip(checks: &str) -> Option<Database> {
     if let Some(url) = url() {
         Some(Database::connect(&url).await)
     } else {
-        leave_out(checks, "DATABASE_URL is not set");
+        skip(checks, "DATABASE_URL is not set");
         None
     }
 }
 
-/// A connection.
+/// A connection to a database.
 pub struct Database(Client);
 
 impl Database {
-    /// Connects as the functions do.
+    /// Connects to the database of `DATABASE_URL`.
+    pub async fn from_env() -> Self {
+        Self::connect(&url().expect("a DATABASE_URL")).await
+    }
+
+    /// Connects over TLS, as the functions do.
     pub async fn connect(url: &str) -> Self {
-        // The driver knows no stricter word than `require`; the certificate is verified all the same.
+        // The driver does not know `verify-full`. The TLS connector verifies the certificate anyway.
         let config: Config = url
             .replace("sslmode=verify-full", "sslmode=require")
             .parse()
@@ -57,7 +62,7 @@ impl Database {
         Self(client)
     }
 
-    /// Runs a statement.
+    /// Runs one statement and returns the number of affected rows.
     pub async fn execute(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> u64 {
         self.0
             .execute(statement, parameters)
@@ -65,14 +70,14 @@ impl Database {
             .unwrap_or_else(|error| panic!("{statement}: {error:?}"))
     }
 
-    /// Runs a script of statements.
-    pub async fn run(&self, script: &str) {
-        let ended = self.0.batch_execute(script).await;
-        ended.unwrap_or_else(|error| panic!("{error:?}"));
+    /// Runs several statements.
+    pub async fn batch_execute(&self, script: &str) {
+        let result = self.0.batch_execute(script).await;
+        result.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
-    /// The rows of a query, each as JSON.
-    pub async fn rows(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Value> {
+    /// Runs a query and returns each row as JSON.
+    pub async fn query(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Value> {
         let query = format!("SELECT to_jsonb(found) FROM ({query}) AS found");
         let rows = self
             .0
@@ -82,40 +87,41 @@ impl Database {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// The one row of a query, as JSON.
-    pub async fn row(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Value {
-        let mut rows = self.rows(query, parameters).await;
+    /// Runs a query that returns one row, as JSON.
+    pub async fn query_one(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Value {
+        let mut rows = self.query(query, parameters).await;
         assert_eq!(rows.len(), 1, "{query}");
         rows.remove(0)
     }
 }
 
-/// A database of a test's own on the same server, dropped at the end.
-pub struct OwnDatabase {
+/// A database for one test, on the same server. The test drops it at the end.
+pub struct TestDatabase {
     name: String,
+    /// A connection to another database of the server.
     server: Database,
-    /// A connection to it, as its owner.
+    /// A connection to this database, as its owner.
     pub owner: Database,
-    /// What a function that works on it is given.
+    /// The settings of functions that use this database.
     pub environment: Environment,
 }
 
-impl OwnDatabase {
-    /// Creates one without tables.
+impl TestDatabase {
+    /// Creates a database without tables.
     pub async fn empty() -> Self {
         Self::create("").await
     }
 
-    /// Creates one with the tables of this build.
+    /// Creates a database with the tables of this build.
     pub async fn migrated() -> Self {
-        let own = Self::empty().await;
-        let ended = run("migrate", &[], &own.environment).await;
-        assert_eq!(ended.status, Some(0), "{}", ended.output);
-        own
+        let database = Self::empty().await;
+        let output = run("migrate", &[], &database.environment).await;
+        assert_eq!(output.status, Some(0), "{}", output.text);
+        database
     }
 
-    /// Creates one that is like another, to which there must be no connection.
-    pub async fn like(template: &str) -> Self {
+    /// Creates a copy of a database that has no open connections.
+    pub async fn from_template(template: &str) -> Self {
         Self::create(&format!("TEMPLATE {template}")).await
     }
 
@@ -128,7 +134,7 @@ impl OwnDatabase {
         let environment = Environment::default();
         let environment = ["DATABASE_URL", "DATABASE_URL_UNPOOLED"]
             .into_iter()
-            .filter_map(|variable| Some((variable, self::variable(variable)?)))
+            .filter_map(|variable| Some((variable, env_var(variable)?)))
             .fold(environment, |environment, (variable, url)| {
                 environment.with(variable, with_database(&url, &name))
             });
@@ -140,53 +146,53 @@ impl OwnDatabase {
         }
     }
 
-    /// Another connection to it, as its owner.
+    /// Opens another connection, as the owner of the database.
     pub async fn connect(&self) -> Database {
         Database::connect(&with_database(&owner_url(), &self.name)).await
     }
 
-    /// What a function is given that works on it by way of the pooler, where there is one.
+    /// The settings of functions that connect through the pooler, if there is one.
     pub fn pooled_environment(&self) -> Option<Environment> {
-        let url = with_database(&variable("POOLED_DATABASE_URL")?, &self.name);
+        let url = with_database(&env_var("POOLED_DATABASE_URL")?, &self.name);
         Some(self.environment.clone().with("DATABASE_URL", url))
     }
 
-    /// Lets it have so many connections at once, of those that come from now on; -1 is any number.
-    pub async fn limit_connections(&self, limit: i32) {
+    /// Limits the number of connections. Open ones are not closed; -1 means no limit.
+    pub async fn set_connection_limit(&self, limit: i32) {
         let limit = format!("ALTER DATABASE {} CONNECTION LIMIT {limit}", self.name);
         self.server.execute(&limit, &[]).await;
     }
 
-    /// Waits until so many of its statements wait for a lock.
-    pub async fn until_waiting(&self, count: i64) {
+    /// Waits until this many statements of the database wait for a lock.
+    pub async fn wait_for_blocked_statements(&self, count: i64) {
         let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
                        WHERE datname = current_database() AND NOT granted";
         for _ in 0..500 {
-            if self.owner.row(waiting, &[]).await["count"] == count {
+            if self.owner.query_one(waiting, &[]).await["count"] == count {
                 return;
             }
             sleep(Duration::from_millis(10)).await;
         }
-        panic!("no {count} statements wait for a lock");
+        panic!("{count} statements should wait for a lock");
     }
 
-    /// Its name.
+    /// The name of the database.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its name. From then on it has no connection of ours, so that it can be a template.
+    /// Closes the connection, so that the database can be a template, and returns its name.
     pub fn into_template(self) -> String {
         self.name
     }
 
-    /// Drops it.
+    /// Drops the database.
     pub async fn drop(self) {
         drop_database(&self.server, &self.name).await;
     }
 }
 
-/// Drops a template.
+/// Drops a template database.
 pub async fn drop_template(name: &str) {
     drop_database(&Database::connect(&owner_url()).await, name).await;
 }
@@ -197,15 +203,15 @@ async fn drop_database(server: &Database, name: &str) {
         .await;
 }
 
-/// A connection string with another database in it.
+/// A connection string for another database of the same server.
 fn with_database(url: &str, name: &str) -> String {
     let (location, query) = url.split_once('?').unwrap_or((url, ""));
     let (server, _) = location.rsplit_once('/').expect("a database name");
     format!("{server}/{name}?{query}")
 }
 
-/// A column of times, written as the API writes them.
-pub fn time(column: &str) -> String {
+/// A timestamp column in the format of the API.
+pub fn timestamp_as_text(column: &str) -> String {
     format!(
         "regexp_replace(to_char({column}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), '\\.000000$', '') AS {column}"
     )

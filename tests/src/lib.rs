@@ -5,11 +5,13 @@
 
 pub mod api;
 pub mod certificate;
+pub mod chaos_proxy;
 pub mod database;
-pub mod former;
+pub mod fixtures;
 pub mod function;
+pub mod legacy;
 pub mod neon_proxy;
-pub mod relay;
+pub mod openapi;
 pub mod routes;
 pub mod size;
 pub mod template;
@@ -60,7 +62,7 @@ pub fn random(end: usize) -> usize {
 /// Sees that a refusal is one of ours, and tells nothing of how the service is made or where it runs: no stack, query,
 /// host, role, password or file. What it repeats of the request is left out of account.
 #[track_caller]
-pub fn expect_discreet_refusal(status: u64, headers: &str, body: &Value) {
+pub fn assert_no_leak(status: u64, headers: &str, body: &Value) {
     assert!((400..500).contains(&status), "{status} {body}");
     let mut body = body.clone();
     match &mut body["detail"] {
@@ -102,7 +104,7 @@ pub fn expect_discreet_refusal(status: u64, headers: &str, body: &Value) {
 
 /// What only the operator knows: host, role and password of the database, and the key.
 fn secrets() -> Vec<String> {
-    let urls = ["DATABASE_URL", "DATABASE_URL_UNPOOLED"].map(database::variable);
+    let urls = ["DATABASE_URL", "DATABASE_URL_UNPOOLED"].map(database::env_var);
     let parts = urls.into_iter().flatten().flat_map(|url| {
         let (_, rest) = url.split_once("://").expect("a scheme");
         let location = rest.split(['/', '?']).next().unwrap_or_default();
@@ -110,7 +112,7 @@ fn secrets() -> Vec<String> {
         parts
     });
     parts
-        .chain(database::variable("SECRET_KEY"))
+        .chain(database::env_var("SECRET_KEY"))
         .filter(|part| part.parse::<u16>().is_err() && !part.is_empty())
         .collect()
 }
@@ -124,6 +126,6 @@ fn without_token(mut body: Value) -> Value {
 }
 
 /// Says which checks are left out, past the test harness, which shows the output of failing tests alone.
-pub fn leave_out(checks: &str, because: &str) {
+pub fn skip(checks: &str, because: &str) {
     writeln!(std::io::stderr(), "left out, since {because}: {checks}").expect("stderr");
 }

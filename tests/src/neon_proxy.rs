@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_native_tls::TlsStream;
 
-use crate::certificate::SelfSigned;
-use crate::{database, relay};
+use crate::certificate::SelfSignedCertificate;
+use crate::{chaos_proxy, database};
 
 /// Asks a server in clear text to begin with TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -43,19 +43,19 @@ struct State {
 
 impl NeonProxy {
     /// Starts one with this certificate before the database of `DATABASE_URL`.
-    pub async fn start(certificate: &SelfSigned) -> Self {
-        Self::before(&database::url().expect("a DATABASE_URL"), certificate).await
+    pub async fn start(certificate: &SelfSignedCertificate) -> Self {
+        Self::start_for(&database::url().expect("a DATABASE_URL"), certificate).await
     }
 
     /// Starts one before the server or the pooler of a connection string.
-    pub async fn before(url: &str, certificate: &SelfSigned) -> Self {
+    pub async fn start_for(url: &str, certificate: &SelfSignedCertificate) -> Self {
         let mut acceptor = native_tls::TlsAcceptor::builder(certificate.identity());
         acceptor.accept_alpn(&["postgresql"]);
         let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor.build().expect("an acceptor"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(Mutex::<State>::default());
-        let (server, shared) = (relay::server_of(url), state.clone());
+        let (server, shared) = (chaos_proxy::server_of(url), state.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let client = acceptor.accept(client).await;
@@ -71,7 +71,7 @@ impl NeonProxy {
     }
 
     /// Turns so many clients away, with this SQLSTATE and message.
-    pub fn refuse(&self, times: u64, code: &str, message: &str) {
+    pub fn reject_connections(&self, times: u64, code: &str, message: &str) {
         let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
         let length = u32::try_from(4 + fields.len()).expect("a short message");
         let mut state = self.state();
@@ -80,7 +80,7 @@ impl NeonProxy {
     }
 
     /// Takes cancel requests from now on, and passes none on.
-    pub fn lose_cancel_requests(&self) {
+    pub fn drop_cancel_requests(&self) {
         self.state().loses_cancel_requests = true;
     }
 
@@ -88,7 +88,7 @@ impl NeonProxy {
     pub fn url(&self) -> String {
         let location = self.url.split('?').next().expect("a URL");
         let location = location.replacen(
-            &relay::server_of(&self.url),
+            &chaos_proxy::server_of(&self.url),
             &format!("localhost:{}", self.address.port()),
             1,
         );
@@ -96,7 +96,7 @@ impl NeonProxy {
     }
 
     /// The protocol that the last client asked for.
-    pub fn protocol(&self) -> Option<Vec<u8>> {
+    pub fn negotiated_protocol(&self) -> Option<Vec<u8>> {
         self.state().protocol.clone()
     }
 

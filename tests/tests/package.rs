@@ -4,18 +4,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::json;
-use tests::database::variable;
+use tests::database::env_var;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::{leave_out, template};
+use tests::{skip, template};
 
 /// The newest version of glibc that Lambda's system, Amazon Linux 2023, has.
 const GLIBC: u32 = 34;
 
 /// The folder that SAM built into, where `./dev package` runs the tests.
 fn package() -> Option<PathBuf> {
-    let package = variable("PACKAGE").map(PathBuf::from);
+    let package = env_var("PACKAGE").map(PathBuf::from);
     if package.is_none() {
-        leave_out("the package", "only `./dev package` builds it");
+        skip("the package", "only `./dev package` builds it");
     }
     package
 }
@@ -63,7 +63,7 @@ async fn a_packaged_function_answers_under_a_runtime() {
         )
         .with("SECRET_KEY", "a key that is used by no one but this test");
     let file = package.join("HealthFunction/bootstrap");
-    let function = Function::start_file("health", &file, &environment).await;
+    let function = Function::start_from_file("health", &file, &environment).await;
     let answer = function.http(&HttpEvent::new("GET", "/health", &[])).await;
     assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})));
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tests::api::registration;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::leave_out;
+use tests::skip;
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -32,7 +32,7 @@ impl Server {
     async fn take(checks: &str) -> Option<Self> {
         static ALONE: Mutex<()> = Mutex::const_new(());
         let Ok(dev) = std::env::var("DEV_SCRIPT") else {
-            leave_out(checks, "the database is not the tests' own");
+            skip(checks, "the database is not the tests' own");
             return None;
         };
         let alone = ALONE.lock().await;
@@ -50,16 +50,16 @@ impl Server {
 
     async fn control(&self, arguments: &[&str]) {
         let mut command = Command::new(&self.dev);
-        let ended = command
+        let output = command
             .arg("test-database")
             .args(arguments)
             .output()
             .await
             .expect("./dev");
         assert!(
-            ended.status.success(),
+            output.status.success(),
             "{}",
-            String::from_utf8_lossy(&ended.stderr)
+            String::from_utf8_lossy(&output.stderr)
         );
     }
 }
@@ -98,7 +98,10 @@ async fn while_the_server_is_down_the_answer_comes_in_time_and_when_it_is_back_a
     let cold = Function::start("health", &Environment::default()).await;
     for function in [&warm, &cold] {
         let started = Instant::now();
-        function.http(&HttpEvent::deep_health()).await.unavailable();
+        function
+            .http(&HttpEvent::deep_health())
+            .await
+            .assert_unavailable();
         assert!(
             started.elapsed() < Duration::from_secs(6),
             "{:?}",

@@ -1,42 +1,48 @@
-//! A picture of the table for the README, in the colours of a light or a dark page.
+//! A chart of the report as SVG, for light and dark pages.
 
 use std::fmt::Write as _;
 
-use crate::report::{Kind, Report, Row};
+use crate::report::{Report, Row};
+use crate::subject::Kind;
 
-const ROW: usize = 22;
-const TOP: usize = 46;
-const NAMES: usize = 130;
-const BARS: usize = 250;
-const PANEL: usize = BARS + 70;
+// In pixels.
+const ROW_HEIGHT: usize = 22;
+const HEADER_HEIGHT: usize = 46;
+const NAME_WIDTH: usize = 140;
+const BAR_WIDTH: usize = 250;
+const PANEL_WIDTH: usize = BAR_WIDTH + 70;
 
 const STYLE: &str = "<style>
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 }
 .bar { fill: #0969da }
-.floor { fill: #8c959f }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .bar { fill: #4493f8 } .floor { fill: #7d8590 } }
+.baseline { fill: #8c959f }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .bar { fill: #4493f8 } .baseline { fill: #7d8590 } }
 </style>";
 
-/// What a panel shows of a row.
+/// The value of a row that a panel shows.
 type Value = fn(&Row) -> f64;
 
-/// Draws what a start and a request take, but for what hashes a password, which would dwarf all else.
+/// Draws cold starts and the CPU time of requests. Routes that hash a password are left out: their bars would dwarf all
+/// others.
 pub(crate) fn draw(report: &Report) -> String {
-    let rows = report.routes.iter();
+    let rows = report.rows.iter();
     let rows: Vec<_> = rows.filter(|row| row.kind != Kind::Password).collect();
-    let (width, height) = (NAMES + 2 * PANEL, TOP + rows.len() * ROW + 10);
+    let (width, height) = (
+        NAME_WIDTH + 2 * PANEL_WIDTH,
+        HEADER_HEIGHT + rows.len() * ROW_HEIGHT + 10,
+    );
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
-         role=\"img\" aria-label=\"Cold starts and CPU of each route, beside the floor\">\n{STYLE}\n"
+         role=\"img\" aria-label=\"Cold starts and CPU of each route, compared with the baseline\">\n{STYLE}\n"
     );
     let mut line = |text: String| writeln!(svg, "{text}").expect("memory");
     for (index, row) in rows.iter().enumerate() {
-        let y = TOP + index * ROW + 13;
+        let y = HEADER_HEIGHT + index * ROW_HEIGHT + 13;
         let name = row.name;
         line(format!(
             "<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">{name}</text>",
-            NAMES - 8
+            NAME_WIDTH - 8
         ));
     }
     let panels: [(&str, Value); 2] = [
@@ -44,20 +50,20 @@ pub(crate) fn draw(report: &Report) -> String {
         ("CPU of a warm request, ms", |row| row.cpu_ms),
     ];
     for (panel, (title, value)) in panels.into_iter().enumerate() {
-        let x = NAMES + panel * PANEL;
+        let x = NAME_WIDTH + panel * PANEL_WIDTH;
         line(format!(
             "<text class=\"title\" x=\"{x}\" y=\"24\">{title}</text>"
         ));
         let most = rows.iter().map(|row| value(row)).fold(0.0, f64::max);
         for (index, row) in rows.iter().enumerate() {
-            let class = if row.kind == Kind::Floor {
-                "floor"
+            let class = if row.kind == Kind::Baseline {
+                "baseline"
             } else {
                 "bar"
             };
             #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
-            let bar = value(row) / most * BARS as f64;
-            let y = TOP + index * ROW;
+            let bar = value(row) / most * BAR_WIDTH as f64;
+            let y = HEADER_HEIGHT + index * ROW_HEIGHT;
             line(format!(
                 "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{bar:.1}\" height=\"16\" rx=\"2\"/>"
             ));

@@ -1,35 +1,37 @@
-//! What a request takes as tables grow.
+//! Latency of requests as the tables grow.
 
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 use tests::api::registration;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::{Function, HttpEvent};
 use tests::routes::{TASK, TASKS};
 
 use crate::sample::Sample;
 
-/// What it takes with so many tasks in the table, of which so many are the caller's.
+/// Latencies at one size of the table.
 #[derive(Serialize)]
 pub(crate) struct Growth {
+    /// The number of tasks in the table.
     pub(crate) tasks: i32,
+    /// The number of them that are the caller's.
     pub(crate) own: i32,
-    /// Milliseconds for one of them.
+    /// Milliseconds of get-task.
     pub(crate) get_p50_ms: f64,
-    /// Milliseconds for all of them.
+    /// Milliseconds of list-tasks.
     pub(crate) list_p50_ms: f64,
 }
 
-/// How many tasks of the caller's.
-const OWN: [i32; 3] = [10, 100, 1_000];
+/// How many of the tasks are the caller's.
+const OWN_TASKS: [i32; 3] = [10, 100, 1_000];
 
-/// How many tasks a user has.
-const TASKS_OF_A_USER: i32 = 100;
+/// How many tasks every other user has.
+const TASKS_PER_USER: i32 = 100;
 
-/// A database with so many tasks.
+/// A database with a given number of tasks.
 struct Table {
-    own: OwnDatabase,
+    own: TestDatabase,
     tasks: i32,
     user_id: String,
     token: String,
@@ -37,22 +39,22 @@ struct Table {
     list: Function,
 }
 
-/// Asks for the same of tables of three sizes, in turn.
-pub(crate) async fn measure(most: i32, rounds: usize) -> Vec<Growth> {
-    let mut tables = join_all([100, 10_000, most].map(Table::fill)).await;
+/// Sends the same requests to tables of three sizes, in turn. `largest` is the number of tasks in the largest one.
+pub(crate) async fn measure(largest: i32, rounds: usize) -> Vec<Growth> {
+    let mut tables = join_all([100, 10_000, largest].map(Table::fill)).await;
     let mut measured = Vec::new();
-    for own in OWN {
+    for own in OWN_TASKS {
         let mut samples: Vec<_> = tables
             .iter_mut()
             .filter(|table| table.tasks >= own)
             .map(|table| (table, Sample::default(), Sample::default()))
             .collect();
         for (table, ..) in &samples {
-            table.give(own).await;
+            table.assign(own).await;
         }
         for _ in 0..rounds {
             for (table, get, list) in &mut samples {
-                table.ask(get, list).await;
+                table.sample(get, list).await;
             }
         }
         measured.extend(samples.iter().map(|(table, get, list)| Growth {
@@ -69,18 +71,18 @@ pub(crate) async fn measure(most: i32, rounds: usize) -> Vec<Growth> {
 }
 
 impl Table {
-    /// Makes one, where all tasks are others'.
+    /// Creates the database. No task is the caller's.
     async fn fill(tasks: i32) -> Self {
-        let own = OwnDatabase::migrated().await;
+        let own = TestDatabase::migrated().await;
         let fill = format!(
             "INSERT INTO \"user\" (username, email, hashed_password)
-             SELECT 'u' || n, 'u' || n || '@example.com', '' FROM generate_series(1, {tasks} / {TASKS_OF_A_USER}) AS n;
+             SELECT 'u' || n, 'u' || n || '@example.com', '' FROM generate_series(1, {tasks} / {TASKS_PER_USER}) AS n;
              INSERT INTO task (user_id, title, description, due_date, tags)
-             SELECT 1 + n % ({tasks} / {TASKS_OF_A_USER}), 'Buy milk and bread, no. ' || n,
+             SELECT 1 + n % ({tasks} / {TASKS_PER_USER}), 'Buy milk and bread, no. ' || n,
                     'Whole milk, and the bread with the seeds.', '2026-12-24', 'errands,food'
              FROM generate_series(1, {tasks}) AS n"
         );
-        own.owner.run(&fill).await;
+        own.owner.batch_execute(&fill).await;
         let register = Function::start("register", &own.environment).await;
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&registration());
         let answer = register.http(&request).await;
@@ -95,30 +97,30 @@ impl Table {
         }
     }
 
-    /// Makes so many the caller's, from all over the table.
-    async fn give(&self, own: i32) {
+    /// Makes `own` tasks from all over the table the caller's.
+    async fn assign(&self, own: i32) {
         let id: i32 = self.user_id.parse().expect("an id");
         let step = self.tasks / own;
-        let give = "UPDATE task SET user_id = $1 WHERE id % $2 = 0 AND user_id <> $1";
-        self.own.owner.execute(give, &[&id, &step]).await;
+        let assign = "UPDATE task SET user_id = $1 WHERE id % $2 = 0 AND user_id <> $1";
+        self.own.owner.execute(assign, &[&id, &step]).await;
         let count = "SELECT count(*) FROM task WHERE user_id = $1";
-        let count = self.own.owner.row(count, &[&id]).await;
+        let count = self.own.owner.query_one(count, &[&id]).await;
         assert_eq!(count["count"], json!(own));
         self.own.owner.execute("VACUUM (ANALYZE) task", &[]).await;
     }
 
-    async fn ask(&mut self, get: &mut Sample, list: &mut Sample) {
-        // It is the caller's, whatever their number.
+    async fn sample(&mut self, get: &mut Sample, list: &mut Sample) {
+        // This one is the caller's at every size.
         let middle = (self.tasks / 2).to_string();
         let one = HttpEvent::new("GET", TASK, &[&self.user_id, &middle]).bearer(&self.token);
         let all = HttpEvent::new("GET", TASKS, &[&self.user_id]).bearer(&self.token);
         for (function, request, sample) in [(&mut self.get, one, get), (&mut self.list, all, list)]
         {
-            // The first may have to prove that its connection still lives.
+            // The connection may need a health check at the first request.
             for is_counted in [false, true, true, true, true, true] {
-                let (answer, timing) = function.timed(&request).await;
+                let (answer, timing) = function.http_timed(&request).await;
                 assert_eq!(answer.status, 200, "{answer:?}");
-                function.ready().await;
+                function.wait_until_ready().await;
                 if is_counted {
                     sample.add_time(timing.request);
                 }
@@ -127,8 +129,8 @@ impl Table {
     }
 }
 
-async fn started(name: &str, own: &OwnDatabase) -> Function {
+async fn started(name: &str, own: &TestDatabase) -> Function {
     let mut function = Function::start(name, &own.environment).await;
-    function.ready().await;
+    function.wait_until_ready().await;
     function
 }

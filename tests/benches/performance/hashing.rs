@@ -1,24 +1,24 @@
-//! Hashing a password, beside the reference implementation in C.
+//! Password hashing, compared with the reference implementation in C.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
-use tests::database::variable;
+use tests::database::env_var;
 use tests::function::binary;
 
 use crate::sample::Sample;
 
-/// Milliseconds for a hash.
+/// Milliseconds of a hash.
 pub(crate) struct Hashing {
     /// Ours, in a process that has hashed before.
     pub(crate) ours: Sample,
-    /// The first of a process, which gets the memory from the system.
+    /// Ours, the first of a process, which allocates the memory from the system.
     pub(crate) first: Sample,
-    /// The reference's, with memory that the process already has.
+    /// The reference implementation, with memory that the process has already allocated.
     pub(crate) reference: Sample,
 }
 
-/// The same hash by argon2-cffi, which wraps the reference implementation.
+/// Computes the same hash with argon2-cffi, which wraps the reference implementation.
 const REFERENCE: &str = "
 import sys, time
 from argon2.low_level import Type, hash_secret
@@ -27,12 +27,12 @@ for _ in range(int(sys.argv[1])):
     hash_secret(b'correct horse battery', b'0123456789abcdef', 2, 19456, 1, 32, Type.ID)
     print(time.perf_counter_ns() - started)";
 
-/// Hashes of a process, of which the first does not count.
+/// The number of hashes of a process. The first is measured separately.
 const HASHES: &str = "6";
 
-/// Lets both hash in turn, on the same core.
+/// Runs both in turn, on the same core. `None` where `ARGON2_PYTHON` is not set.
 pub(crate) fn compare(rounds: usize) -> Option<Hashing> {
-    let python = variable("ARGON2_PYTHON")?;
+    let python = env_var("ARGON2_PYTHON")?;
     let mut hashing = Hashing {
         ours: Sample::default(),
         first: Sample::default(),
@@ -48,14 +48,14 @@ pub(crate) fn compare(rounds: usize) -> Option<Hashing> {
     Some(hashing)
 }
 
-/// What a program prints of its times, the first apart.
+/// Runs a program that prints the nanoseconds of each hash, and returns the milliseconds of the first and of the others.
 fn times(program: impl AsRef<OsStr>, arguments: &[&str]) -> (f64, Vec<f64>) {
     let mut command = Command::new("taskset");
     command
         .args(["--cpu-list", "0"])
         .arg(program)
         .args(arguments);
-    // glibc keeps what is freed, so that the reference need not get it from the system each time either.
+    // With these settings glibc keeps freed memory, so that the reference does not allocate it from the system each time.
     command.envs([
         ("MALLOC_MMAP_THRESHOLD_", "33554432"),
         ("MALLOC_TRIM_THRESHOLD_", "1073741824"),

@@ -1,7 +1,8 @@
-//! `./dev bench`: what each route takes, beside the least that a function over the same crates can take (tests/floor).
+//! `./dev bench`: measures each route, and a baseline: the minimum that a function over the same crates has to do
+//! (tests/baseline).
 //!
-//! What it measures it measures in one run and in alternation, since no two machines are alike, nor any two minutes of
-//! one. What to hold against a target is therefore a ratio, but for sizes and round trips, which are exact.
+//! Times differ between machines, and between two minutes on one machine. Therefore everything is measured in one run,
+//! in alternation, and the targets are ratios. Sizes and round trips are exact.
 
 mod chart;
 mod growth;
@@ -15,23 +16,23 @@ mod throughput;
 
 use std::io::Write as _;
 
-use tests::database::{OwnDatabase, variable};
+use tests::database::{TestDatabase, env_var};
 use tests::root;
 
 use report::Report;
 use subject::subjects;
 
-/// How much of everything.
+/// How much is measured.
 struct Effort {
-    /// Starts of each function.
+    /// The number of cold starts of each function.
     starts: usize,
-    /// Rounds through all functions while they are warm.
+    /// The number of rounds through all warm functions.
     rounds: usize,
-    /// Requests to each in a round; one that hashes a password is asked once.
+    /// The number of requests to each function in a round. A function that hashes passwords gets one.
     requests: usize,
-    /// The size of the largest table.
+    /// The number of tasks in the largest table.
     tasks: i32,
-    /// Seconds for which requests are counted.
+    /// The seconds for which throughput is measured.
     seconds: u64,
 }
 
@@ -55,8 +56,8 @@ const QUICK: Effort = Effort {
 async fn main() {
     let is_quick = std::env::args().any(|argument| argument == "--quick");
     let effort = if is_quick { QUICK } else { FULL };
-    let mut own = OwnDatabase::migrated().await;
-    // As many guesses and registrations as it takes.
+    let mut own = TestDatabase::migrated().await;
+    // The requests of the benchmark must not reach the rate limits.
     for name in [
         "MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS",
         "MAX_FAILED_LOGINS_PER_ACCOUNT",
@@ -66,34 +67,34 @@ async fn main() {
         own.environment = own.environment.with(name, "1000000000");
     }
 
-    progress("Setting the scene");
+    progress("Preparing users and tasks");
     let mut subjects = subjects(&own, &effort).await;
-    progress("Starting each function, again and again");
+    progress("Measuring cold starts");
     let cold = routes::cold(&mut subjects, effort.starts).await;
-    progress("Asking each while it is warm");
+    progress("Measuring warm requests");
     let warm = routes::warm(&mut subjects, &effort).await;
-    progress("Counting round trips by what a longer way adds");
+    progress("Inferring round trips from added network latency");
     let round_trips = routes::round_trips(&mut subjects).await;
-    progress("Starting with all of the system's certificates");
-    let system_certificates = match variable("SYSTEM_CERT_FILE") {
+    progress("Measuring cold starts with all of the system's certificates");
+    let system_certificates = match env_var("SYSTEM_CERT_FILE") {
         Some(bundle) => {
             Some(routes::with_more_certificates(&mut subjects, &bundle, effort.starts).await)
         }
         None => None,
     };
-    progress("Logging in with an unknown address and with a wrong password");
+    progress("Comparing logins with an unknown address and with a wrong password");
     let logins = logins::measure(&own, FULL.rounds).await;
-    progress("Hashing");
+    progress("Measuring password hashing");
     let hashing = hashing::compare(effort.rounds);
-    progress("Asking several instances at once");
+    progress("Measuring throughput of several instances");
     let throughput = throughput::measure(&own, effort.seconds).await;
-    progress("Filling tables");
+    progress("Measuring requests as tables grow");
     let growth = growth::measure(effort.tasks, effort.rounds).await;
     own.drop().await;
 
     let report = Report {
         is_quick,
-        routes: report::rows(&subjects, &cold, &warm, &round_trips),
+        rows: report::rows(&subjects, &cold, &warm, &round_trips),
         system_certificates,
         logins,
         hashing,
@@ -115,7 +116,7 @@ async fn main() {
     progress("Written: target/bench.json, target/bench.svg");
 }
 
-/// Says on stderr what is going on.
-fn progress(what: &str) {
-    writeln!(std::io::stderr(), "    {what}").expect("stderr");
+/// Prints a step on stderr.
+fn progress(step: &str) {
+    writeln!(std::io::stderr(), "    {step}").expect("stderr");
 }

@@ -1,4 +1,4 @@
-//! What was measured, as a table, as JSON, and held against the targets.
+//! The results as a table and as JSON, and their comparison with the targets.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use crate::growth::Growth;
 use crate::hashing::Hashing;
 use crate::logins::Logins;
 use crate::routes::{Cold, RoundTrips, Warm};
-use crate::subject::{FLOOR, LISTED, Subject};
+use crate::subject::{Kind, LISTED, Subject};
 use crate::throughput::Throughput;
 
-/// All of a run.
+/// The results of a run.
 pub(crate) struct Report {
     pub(crate) is_quick: bool,
-    pub(crate) routes: Vec<Row>,
-    /// The floor's and get-task's starts with the system's certificates, where there are any.
+    pub(crate) rows: Vec<Row>,
+    /// Cold starts of the baseline and of get-task with the system's certificates, where there are any.
     pub(crate) system_certificates: Option<[Cold; 2]>,
     pub(crate) logins: Logins,
     pub(crate) hashing: Option<Hashing>,
@@ -26,12 +26,12 @@ pub(crate) struct Report {
     pub(crate) growth: Vec<Growth>,
 }
 
-/// A route, or a floor. Times are medians, in milliseconds.
+/// The results of a route or of a baseline. Times are medians, in milliseconds. The names are those in bench.json.
 #[derive(Serialize)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// The row that it is measured against.
-    floor: &'static str,
+    /// The name of the row that it is compared with.
+    baseline: &'static str,
     #[serde(skip)]
     pub(crate) kind: Kind,
     pub(crate) cold_ready_ms: f64,
@@ -43,25 +43,12 @@ pub(crate) struct Row {
     pub(crate) peak_memory_bytes: u64,
     pub(crate) binary_bytes: u64,
     pub(crate) zipped_bytes: u64,
-    /// As latency tells.
+    /// Inferred from latency.
     pub(crate) cold_round_trips: f64,
     pub(crate) warm_round_trips: f64,
 }
 
-/// What to expect of a row.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Kind {
-    Floor,
-    Task,
-    /// It needs the database, but not the tasks.
-    Account,
-    /// It hashes passwords.
-    Password,
-    /// It needs no database.
-    Static,
-}
-
-/// Puts together what was measured of each.
+/// The rows of the subjects, from the measurements of each in the same order.
 pub(crate) fn rows(
     subjects: &[Subject],
     cold: &[Cold],
@@ -74,8 +61,8 @@ pub(crate) fn rows(
         let program = binary(subject.binary);
         Row {
             name: subject.name,
-            floor: subject.floor(),
-            kind: kind(subject),
+            baseline: subject.baseline,
+            kind: subject.kind,
             cold_ready_ms: cold.ready.median(),
             cold_ms: cold.answered.median(),
             cold_cpu_ms: cold.cpu.median(),
@@ -85,7 +72,7 @@ pub(crate) fn rows(
             peak_memory_bytes: warm.peak_memory,
             binary_bytes: size::bytes(&program),
             zipped_bytes: size::zipped_bytes(&program),
-            // Not less than none.
+            // Noise can make them negative.
             cold_round_trips: round_trips.cold.max(0.0),
             warm_round_trips: round_trips.warm.max(0.0),
         }
@@ -93,17 +80,85 @@ pub(crate) fn rows(
     .collect()
 }
 
-fn kind(subject: &Subject) -> Kind {
-    match subject.binary {
-        FLOOR => Kind::Floor,
-        "health" | "docs" => Kind::Static,
-        _ if subject.works_on_tasks() => Kind::Task,
-        _ if subject.hashes() => Kind::Password,
-        _ => Kind::Account,
+/// A column of the printed table.
+struct Column {
+    title: &'static str,
+    width: usize,
+    /// Digits after the decimal point.
+    precision: usize,
+    content: Content,
+}
+
+enum Content {
+    /// A value of the row.
+    Value(fn(&Row) -> f64),
+    /// The value divided by that of the row's baseline.
+    Ratio(fn(&Row) -> f64),
+}
+
+impl Column {
+    const fn value(
+        title: &'static str,
+        width: usize,
+        precision: usize,
+        value: fn(&Row) -> f64,
+    ) -> Self {
+        let content = Content::Value(value);
+        Self {
+            title,
+            width,
+            precision,
+            content,
+        }
+    }
+
+    const fn ratio(value: fn(&Row) -> f64) -> Self {
+        Self {
+            title: "xbaseline",
+            width: 9,
+            precision: 2,
+            content: Content::Ratio(value),
+        }
     }
 }
 
-/// What is to be reached.
+/// The width of the first column, which holds the names.
+const NAME_WIDTH: usize = 20;
+
+/// The columns after the name, in groups with a common title.
+#[rustfmt::skip]
+const GROUPS: [(&str, &[Column]); 5] = [
+    ("cold start, ms", &[
+        Column::value("ready", 5, 1, |row| row.cold_ready_ms),
+        Column::value("answer", 6, 1, |row| row.cold_ms),
+        Column::ratio(|row| row.cold_ms),
+    ]),
+    ("warm, ms", &[
+        Column::value("p50", 7, 2, |row| row.warm_p50_ms),
+        Column::value("p99", 6, 2, |row| row.warm_p99_ms),
+        Column::ratio(|row| row.warm_p50_ms),
+    ]),
+    ("CPU, ms", &[
+        Column::value("request", 7, 3, |row| row.cpu_ms),
+        Column::ratio(|row| row.cpu_ms),
+    ]),
+    ("MiB", &[
+        Column::value("peak", 6, 1, |row| mebibytes(row.peak_memory_bytes)),
+        Column::value("binary", 6, 2, |row| mebibytes(row.binary_bytes)),
+        Column::value("zipped", 6, 2, |row| mebibytes(row.zipped_bytes)),
+    ]),
+    ("round trips", &[
+        Column::value("cold", 6, 0, |row| row.cold_round_trips),
+        Column::value("warm", 4, 0, |row| row.warm_round_trips),
+    ]),
+];
+
+/// A space before each column, and two more before each group.
+fn group_width(columns: &[Column]) -> usize {
+    2 + columns.iter().map(|column| 1 + column.width).sum::<usize>()
+}
+
+/// An upper limit for a result.
 #[derive(Serialize)]
 struct Target {
     what: String,
@@ -123,8 +178,7 @@ impl Target {
     }
 }
 
-/// The largest of these.
-fn most(values: impl Iterator<Item = f64>) -> f64 {
+fn max(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }
 
@@ -136,98 +190,97 @@ fn mebibytes(bytes: u64) -> f64 {
 impl Report {
     /// The row of this name.
     pub(crate) fn row(&self, name: &str) -> &Row {
-        let row = self.routes.iter().find(|row| row.name == name);
+        let row = self.rows.iter().find(|row| row.name == name);
         row.expect("a row")
     }
 
-    /// The floor below a row.
-    pub(crate) fn floor_of(&self, row: &Row) -> &Row {
-        self.row(row.floor)
+    /// The row that a row is compared with.
+    fn baseline_of(&self, row: &Row) -> &Row {
+        self.row(row.baseline)
     }
 
-    fn of(&self, kinds: &'static [Kind]) -> impl Iterator<Item = &Row> {
-        let rows = self.routes.iter();
+    fn rows_of(&self, kinds: &'static [Kind]) -> impl Iterator<Item = &Row> {
+        let rows = self.rows.iter();
         rows.filter(|row| kinds.contains(&row.kind))
     }
 
     fn targets(&self) -> Vec<Target> {
         const AUTHENTICATED: &[Kind] = &[Kind::Task, Kind::Account];
         let (get, list) = (self.row("get-task"), self.row("list-tasks"));
-        let (floor, floor_of_a_list) = (self.floor_of(get), self.floor_of(list));
+        let (baseline, list_baseline) = (self.baseline_of(get), self.baseline_of(list));
         let worst = |ratio: fn(&Row) -> f64| {
-            most(
-                self.of(AUTHENTICATED)
-                    .map(|row| ratio(row) / ratio(self.floor_of(row))),
-            )
+            max(self
+                .rows_of(AUTHENTICATED)
+                .map(|row| ratio(row) / ratio(self.baseline_of(row))))
         };
         let mut targets = vec![
             Target::new(
                 "round trips warm: a route with a token, at most",
-                most(
-                    self.of(AUTHENTICATED)
-                        .map(|row| row.warm_round_trips.round()),
-                ),
+                max(self
+                    .rows_of(AUTHENTICATED)
+                    .map(|row| row.warm_round_trips.round())),
                 1.0,
             ),
             Target::new(
                 "round trips warm: register and login, at most",
-                most(
-                    ["register", "login"]
-                        .map(|name| self.row(name).warm_round_trips.round())
-                        .into_iter(),
-                ),
+                max(["register", "login"]
+                    .map(|name| self.row(name).warm_round_trips.round())
+                    .into_iter()),
                 2.0,
             ),
             Target::new(
-                "round trips cold: a route with a token, above the floor's",
-                most(
-                    self.of(AUTHENTICATED)
-                        .map(|row| row.cold_round_trips.round()),
-                ) - floor.cold_round_trips.round(),
+                "round trips cold: a route with a token, above the baseline's",
+                max(self
+                    .rows_of(AUTHENTICATED)
+                    .map(|row| row.cold_round_trips.round()))
+                    - baseline.cold_round_trips.round(),
                 1.0,
             ),
-            Target::new("CPU of get-task / floor", get.cpu_ms / floor.cpu_ms, 1.3),
             Target::new(
-                format!("CPU of list-tasks, {LISTED} tasks / floor"),
-                list.cpu_ms / floor_of_a_list.cpu_ms,
+                "CPU of get-task / baseline",
+                get.cpu_ms / baseline.cpu_ms,
+                1.3,
+            ),
+            Target::new(
+                format!("CPU of list-tasks, {LISTED} tasks / baseline"),
+                list.cpu_ms / list_baseline.cpu_ms,
                 1.5,
             ),
             Target::new(
-                "p50 of get-task / floor",
-                get.warm_p50_ms / floor.warm_p50_ms,
+                "p50 of get-task / baseline",
+                get.warm_p50_ms / baseline.warm_p50_ms,
                 1.3,
             ),
             Target::new(
-                "p50 of list-tasks / floor",
-                list.warm_p50_ms / floor_of_a_list.warm_p50_ms,
+                "p50 of list-tasks / baseline",
+                list.warm_p50_ms / list_baseline.warm_p50_ms,
                 1.3,
             ),
             Target::new(
-                "p50 of any route with a token / floor",
+                "p50 of any route with a token / baseline",
                 worst(|row| row.warm_p50_ms),
                 1.3,
             ),
             Target::new(
-                "cold start of get-task / floor",
-                get.cold_ms / floor.cold_ms,
+                "cold start of get-task / baseline",
+                get.cold_ms / baseline.cold_ms,
                 1.25,
             ),
             Target::new(
-                "cold start of any route with a token / floor",
+                "cold start of any route with a token / baseline",
                 worst(|row| row.cold_ms),
                 1.25,
             ),
             Target::new(
                 "peak memory of a task route, MiB, at most",
-                most(
-                    self.of(&[Kind::Task])
-                        .map(|row| mebibytes(row.peak_memory_bytes)),
-                ),
+                max(self
+                    .rows_of(&[Kind::Task])
+                    .map(|row| mebibytes(row.peak_memory_bytes))),
                 14.0,
             ),
             Target::new(
                 "zipped size of a route, MiB, at most",
-                most(self.routes.iter().map(|row| mebibytes(row.zipped_bytes))),
+                max(self.rows.iter().map(|row| mebibytes(row.zipped_bytes))),
                 3.5,
             ),
             Target::new(
@@ -244,7 +297,7 @@ impl Report {
         targets
     }
 
-    /// Between the last two sizes of the table.
+    /// The limits of growth between the last two sizes of the table.
     fn growth_targets(&self) -> Vec<Target> {
         let find = |tasks| {
             let mut growth = self.growth.iter();
@@ -255,7 +308,7 @@ impl Report {
             return Vec::new();
         };
         let what = |route| format!("p50 of {route}, {} rows / 10000 rows", large.tasks);
-        // What it may seem slower by is the noise of a machine.
+        // Above 1.0 to allow for noise.
         vec![
             Target::new(what("get-task"), large.get_p50_ms / small.get_p50_ms, 1.1),
             Target::new(
@@ -266,13 +319,13 @@ impl Report {
         ]
     }
 
-    /// All of it.
+    /// The content of bench.json.
     pub(crate) fn json(&self) -> Value {
         json!({
             "is_quick": self.is_quick,
-            "routes": self.routes,
-            "system_certificates": self.system_certificates.as_ref().map(|[floor, get]| json!({
-                "floor_cold_ms": floor.answered.median(),
+            "routes": self.rows,
+            "system_certificates": self.system_certificates.as_ref().map(|[baseline, get]| json!({
+                "baseline_cold_ms": baseline.answered.median(),
                 "get_task_cold_ms": get.answered.median(),
             })),
             "logins": {
@@ -293,39 +346,39 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            to,
-            "
-                       cold start, ms           warm, ms                  CPU, ms         MiB                 round trips
-                  ready answer  xfloor       p50    p99  xfloor     request xfloor   peak binary zipped       cold warm"
-        )?;
-        for row in &self.routes {
-            let floor = self.floor_of(row);
-            let ratio = |of: fn(&Row) -> f64| of(row) / of(floor);
-            writeln!(
-                to,
-                "{:17} {:5.1} {:6.1} {:7.2}   {:7.2} {:6.2} {:7.2}     {:7.3} {:6.2} {:6.1} {:6.2} {:6.2}     {:6.0} {:4.0}",
-                row.name,
-                row.cold_ready_ms,
-                row.cold_ms,
-                ratio(|row| row.cold_ms),
-                row.warm_p50_ms,
-                row.warm_p99_ms,
-                ratio(|row| row.warm_p50_ms),
-                row.cpu_ms,
-                ratio(|row| row.cpu_ms),
-                mebibytes(row.peak_memory_bytes),
-                mebibytes(row.binary_bytes),
-                mebibytes(row.zipped_bytes),
-                row.cold_round_trips,
-                row.warm_round_trips,
-            )?;
+        write!(to, "\n{:NAME_WIDTH$}", "")?;
+        for (title, columns) in GROUPS {
+            write!(to, "   {title:width$}", width = group_width(columns) - 3)?;
         }
-        if let Some([floor, get]) = &self.system_certificates {
+        write!(to, "\n{:NAME_WIDTH$}", "")?;
+        for (_, columns) in GROUPS {
+            write!(to, "  ")?;
+            for column in columns {
+                write!(to, " {:>width$}", column.title, width = column.width)?;
+            }
+        }
+        writeln!(to)?;
+        for row in &self.rows {
+            let baseline = self.baseline_of(row);
+            write!(to, "{:NAME_WIDTH$}", row.name)?;
+            for (_, columns) in GROUPS {
+                write!(to, "  ")?;
+                for column in columns {
+                    let value = match column.content {
+                        Content::Value(value) => value(row),
+                        Content::Ratio(value) => value(row) / value(baseline),
+                    };
+                    let (width, precision) = (column.width, column.precision);
+                    write!(to, " {value:width$.precision$}")?;
+                }
+            }
+            writeln!(to)?;
+        }
+        if let Some([baseline, get]) = &self.system_certificates {
             writeln!(
                 to,
-                "\ncold start with all of the system's certificates: floor {:.1} ms, get-task {:.1} ms",
-                floor.answered.median(),
+                "\ncold start with all of the system's certificates: baseline {:.1} ms, get-task {:.1} ms",
+                baseline.answered.median(),
                 get.answered.median()
             )?;
         }
@@ -346,13 +399,13 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             to,
-            "\nget-task, instances at once   requests/s   p50, ms   p99, ms"
+            "\nget-task, parallel instances  requests/s   p50, ms   p99, ms"
         )?;
         for row in &self.throughput {
-            let way = if row.pooled { "pooler" } else { "direct" };
+            let connection = if row.pooled { "pooler" } else { "direct" };
             writeln!(
                 to,
-                "{:21} {way}  {:10.0} {:9.2} {:9.2}",
+                "{:21} {connection}  {:10.0} {:9.2} {:9.2}",
                 row.instances, row.requests_per_second, row.p50_ms, row.p99_ms
             )?;
         }

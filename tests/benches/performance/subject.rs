@@ -1,47 +1,85 @@
-//! What is measured, and what it is asked.
+//! The programs that are measured, and the requests that each is sent.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
+use tests::fixtures::{Fixtures, RouteCase};
 use tests::function::{Environment, Function, HttpEvent};
-use tests::routes::{ROUTES, Stage};
+use tests::openapi;
+use tests::routes::{Route, routes};
 
 use crate::Effort;
 
-/// The least that can answer a task.
-pub(crate) const FLOOR: &str = "floor";
+/// The binary of tests/baseline, and the name of its row for answering one task.
+pub(crate) const BASELINE: &str = "baseline";
 
-/// The least that can answer a list.
-pub(crate) const FLOOR_OF_A_LIST: &str = "floor, list";
+/// The baseline, answering a list.
+const BASELINE_LIST: &str = "baseline, list";
 
-/// The least that can change a task.
-pub(crate) const FLOOR_OF_A_WRITE: &str = "floor, write";
+/// The baseline, changing a task.
+const BASELINE_WRITE: &str = "baseline, write";
 
-/// The least that can answer a task, were there no sessions to look up.
-pub(crate) const FLOOR_WITHOUT_SESSION: &str = "floor, no session";
+/// The baseline, answering one task without a session check.
+const BASELINE_WITHOUT_SESSION: &str = "baseline, no session";
 
-/// How many tasks are in a list.
+/// The number of tasks in a list.
 pub(crate) const LISTED: i32 = 100;
 
-/// A program, and what it is asked.
+/// What a program does, which decides the targets that apply to it.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    /// The minimum that others are compared with.
+    Baseline,
+    /// It works on tasks.
+    Task,
+    /// It needs the database, but no tasks.
+    Account,
+    /// It hashes passwords.
+    Password,
+    /// It needs no database.
+    Static,
+}
+
+impl Kind {
+    /// The kind of a route that needs the database.
+    fn from_route_case(case: &RouteCase) -> Self {
+        let has_password = |body: Value| {
+            let members = body.as_object().expect("an object");
+            members.keys().any(|name| name.ends_with("password"))
+        };
+        if case.route.has_path_id() {
+            Self::Task
+        } else if case.body().is_some_and(has_password) {
+            Self::Password
+        } else {
+            Self::Account
+        }
+    }
+}
+
+/// A program with its requests.
 pub(crate) struct Subject {
-    /// What it is called.
+    /// The name of its row in the report.
     pub(crate) name: &'static str,
     /// Its binary.
     pub(crate) binary: &'static str,
-    /// What it is given.
+    /// What it does.
+    pub(crate) kind: Kind,
+    /// The name of the subject that it is compared with.
+    pub(crate) baseline: &'static str,
+    /// The environment variables that it is started with.
     pub(crate) environment: Environment,
     requests: Requests,
 }
 
-/// Requests that succeed, as many as are asked for.
+/// A source of requests that all succeed.
 enum Requests {
     Same(HttpEvent),
-    /// Another account each time.
+    /// A new account each time.
     Registrations(HttpEvent),
-    /// Another password each time.
+    /// Two passwords in turn. The flag says whether the second one is set.
     Passwords(HttpEvent, bool),
-    /// What can be done once each.
+    /// Each request succeeds only once.
     Once(Vec<HttpEvent>),
 }
 
@@ -68,55 +106,53 @@ impl Subject {
         }
     }
 
-    /// What it is measured against.
-    pub(crate) fn floor(&self) -> &'static str {
-        match self.binary {
-            FLOOR => self.name,
-            "list-tasks" => FLOOR_OF_A_LIST,
-            "get-task" | "me" | "health" | "docs" => FLOOR,
-            _ => FLOOR_OF_A_WRITE,
-        }
-    }
-
-    /// Whether it hashes a password, which takes longer than all else.
-    pub(crate) fn hashes(&self) -> bool {
-        ["register", "login", "change-password", "delete-account"].contains(&self.binary)
-    }
-
-    /// Whether it works on tasks.
-    pub(crate) fn works_on_tasks(&self) -> bool {
-        self.binary.ends_with("-task") || self.binary.ends_with("-tasks")
+    /// Whether a request takes much longer than any other, because it hashes a password.
+    pub(crate) fn hashes_password(&self) -> bool {
+        self.kind == Kind::Password
     }
 }
 
-/// The floors and all routes, over one database.
-pub(crate) async fn subjects(own: &OwnDatabase, effort: &Effort) -> Vec<Subject> {
-    // Besides those that are measured: for warming up, and for counting round trips.
+/// The baseline that does the same kind of work as a route.
+fn baseline_of(route: &Route) -> &'static str {
+    if route.method != "GET" {
+        BASELINE_WRITE
+    } else if route.has_path_id() && !route.has_task_id() {
+        BASELINE_LIST
+    } else {
+        BASELINE
+    }
+}
+
+/// The baselines and all routes, on one database.
+pub(crate) async fn subjects(own: &TestDatabase, effort: &Effort) -> Vec<Subject> {
+    // Requests for warming up and for the round trips, in addition to those that are measured.
     let spare = 50;
-    let stage = Stage::on(&own.environment).await;
+    let fixtures = Fixtures::in_environment(&own.environment).await;
     let mut subjects = Vec::new();
-    for route in ROUTES {
-        let scene = stage.scene(route).await;
-        let request = scene.request();
+    for route in routes() {
+        let route_case = fixtures.route_case(route).await;
+        let request = route_case.request();
         let requests = match route.function {
             "register" => Requests::Registrations(request),
             "change-password" => Requests::Passwords(request, false),
             "delete-account" => {
                 let mut requests = Vec::new();
                 for _ in 0..effort.starts + effort.rounds + spare {
-                    requests.push(stage.scene(route).await.request());
+                    requests.push(fixtures.route_case(route).await.request());
                 }
                 Requests::Once(requests)
             }
             "delete-task" => {
                 let count = effort.starts + effort.rounds * effort.requests + spare;
                 let count = i32::try_from(count).expect("some thousands");
-                let tasks = add_tasks(own, scene.id(), count).await;
-                let requests = tasks.iter().map(|task| scene.about(task).request());
+                let tasks = add_tasks(own, route_case.user_id_number(), count).await;
+                let requests = tasks
+                    .iter()
+                    .map(|task| route_case.with_task_id(task).request());
                 Requests::Once(requests.collect())
             }
             "list-tasks" => {
-                add_tasks(own, scene.id(), LISTED - 1).await;
+                add_tasks(own, route_case.user_id_number(), LISTED - 1).await;
                 Requests::Same(request)
             }
             _ => Requests::Same(request),
@@ -124,51 +160,63 @@ pub(crate) async fn subjects(own: &OwnDatabase, effort: &Effort) -> Vec<Subject>
         subjects.push(Subject {
             name: route.function,
             binary: route.function,
+            kind: Kind::from_route_case(&route_case),
+            baseline: baseline_of(route),
             environment: own.environment.clone(),
             requests,
         });
     }
-    for (name, path) in [("health", "/health"), ("docs", "/")] {
+    // The functions that remain need no database. Of each, one operation is measured.
+    for operation in openapi::operations() {
+        if subjects.iter().any(|it| it.name == operation.function) {
+            continue;
+        }
+        let request = HttpEvent::new(&operation.method, &operation.path, &[]);
+        let name: &'static str = operation.function.leak();
         subjects.push(Subject {
             name,
             binary: name,
+            kind: Kind::Static,
+            baseline: BASELINE,
             environment: own.environment.clone(),
-            requests: Requests::Same(HttpEvent::new("GET", path, &[])),
+            requests: Requests::Same(request),
         });
     }
-    // The driver knows no stricter word than `require`; the certificate is verified all the same.
+    // `require` is the strictest mode that the driver knows. The certificate is verified all the same.
     let url = own.environment.value("DATABASE_URL");
     let url = url.replace("sslmode=verify-full", "sslmode=require");
     let environment = own.environment.clone().with("DATABASE_URL", url);
     for (name, route) in [
-        (FLOOR_WITHOUT_SESSION, "get-task"),
-        (FLOOR_OF_A_WRITE, "complete-task"),
-        (FLOOR_OF_A_LIST, "list-tasks"),
-        (FLOOR, "get-task"),
+        (BASELINE_WITHOUT_SESSION, "get-task"),
+        (BASELINE_WRITE, "complete-task"),
+        (BASELINE_LIST, "list-tasks"),
+        (BASELINE, "get-task"),
     ] {
-        let above = subjects.iter_mut().find(|subject| subject.name == route);
-        let mut request = above.expect("a route").request();
-        if name == FLOOR_WITHOUT_SESSION {
+        let subject = subjects.iter_mut().find(|subject| subject.name == route);
+        let mut request = subject.expect("a route").request();
+        if name == BASELINE_WITHOUT_SESSION {
             request = request.anonymous();
         }
-        let floor = Subject {
+        let baseline = Subject {
             name,
-            binary: FLOOR,
+            binary: BASELINE,
+            kind: Kind::Baseline,
+            baseline: name,
             environment: environment.clone(),
             requests: Requests::Same(request),
         };
-        subjects.insert(0, floor);
+        subjects.insert(0, baseline);
     }
     subjects
 }
 
-/// Gives a user more tasks, such as people have, and tells their ids.
-async fn add_tasks(own: &OwnDatabase, user: i32, count: i32) -> Vec<String> {
+/// Adds tasks of realistic size to a user, and returns their ids.
+async fn add_tasks(own: &TestDatabase, user: i32, count: i32) -> Vec<String> {
     let insert = "INSERT INTO task (user_id, title, description, due_date, tags)
                   SELECT $1, 'Buy milk and bread, no. ' || n, 'Whole milk, and the bread with the seeds.', '2026-12-24', 'errands,food'
                   FROM generate_series(1, $2) AS n";
     own.owner.execute(insert, &[&user, &count]).await;
     let newest = "SELECT id FROM task WHERE user_id = $1 ORDER BY id DESC LIMIT $2";
-    let tasks = own.owner.rows(newest, &[&user, &i64::from(count)]).await;
+    let tasks = own.owner.query(newest, &[&user, &i64::from(count)]).await;
     tasks.iter().map(|task| task["id"].to_string()).collect()
 }

@@ -1,16 +1,17 @@
-//! Many instances at once.
+//! Throughput of many instances.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::routes::{Stage, route};
+use tests::routes::route;
 
 use crate::sample::Sample;
 
-/// What so many instances did, each of which had its next request when it had answered the last.
+/// The result of instances that each get their next request as soon as they have answered the last.
 #[derive(Serialize)]
 pub(crate) struct Throughput {
     pub(crate) instances: usize,
@@ -20,13 +21,13 @@ pub(crate) struct Throughput {
     pub(crate) p99_ms: f64,
 }
 
-/// Asks get-task, by way of the pooler too, where there is one.
-pub(crate) async fn measure(own: &OwnDatabase, seconds: u64) -> Vec<Throughput> {
-    let stage = Stage::on(&own.environment).await;
-    let request = stage.scene(route("get-task")).await.request();
-    let ways = [Some(own.environment.clone()), own.pooled_environment()];
+/// Measures get-task on the direct connection, and on the pooler where there is one.
+pub(crate) async fn measure(own: &TestDatabase, seconds: u64) -> Vec<Throughput> {
+    let fixtures = Fixtures::in_environment(&own.environment).await;
+    let request = fixtures.route_case(route("get-task")).await.request();
+    let environments = [Some(own.environment.clone()), own.pooled_environment()];
     let mut measured = Vec::new();
-    for (pooled, environment) in [false, true].into_iter().zip(ways) {
+    for (pooled, environment) in [false, true].into_iter().zip(environments) {
         let Some(environment) = environment else {
             continue;
         };
@@ -54,23 +55,26 @@ async fn run(
 ) -> Sample {
     let start = async |_| {
         let mut function = Function::start("get-task", environment).await;
-        function.ready().await;
+        function.wait_until_ready().await;
         assert_eq!(function.http(request).await.status, 200);
         function
     };
     let functions = join_all((0..instances).map(start)).await;
     let end = Instant::now() + duration;
-    let ask = async |function: &Function| {
+    let send_until_end = async |function: &Function| {
         let mut latencies = Vec::new();
         while Instant::now() < end {
-            let (answer, timing) = function.timed(request).await;
+            let (answer, timing) = function.http_timed(request).await;
             assert_eq!(answer.status, 200, "{answer:?}");
             latencies.push(timing.request);
         }
         latencies
     };
     let mut sample = Sample::default();
-    for latency in join_all(functions.iter().map(ask)).await.concat() {
+    for latency in join_all(functions.iter().map(send_until_end))
+        .await
+        .concat()
+    {
         sample.add_time(latency);
     }
     sample

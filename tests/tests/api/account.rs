@@ -37,7 +37,7 @@ async fn a_change_without_the_password_changes_nothing() {
     let other = api.log_in(&user).await;
     let body = json!({"current_password": NEW, "new_password": NEW});
     let answer = api.call(&user, "POST", CHANGE, Some(&body)).await;
-    answer.refused(403, "Incorrect password");
+    answer.assert_refused(403, "Incorrect password");
     api.call(&other, "GET", ME, None).await.expect(200);
     assert_eq!(log_in_with(&api, &user, PASSWORD).await, 200);
 }
@@ -49,16 +49,16 @@ async fn every_rule_of_a_new_password_is_named() {
     let change = async |body| api.call(&user, "POST", CHANGE, Some(&body)).await;
     change(json!({}))
         .await
-        .invalid(&[("missing", "current_password"), ("missing", "new_password")]);
+        .assert_invalid(&[("missing", "current_password"), ("missing", "new_password")]);
     change(json!({"current_password": 1, "new_password": "1234567"}))
         .await
-        .invalid(&[
+        .assert_invalid(&[
             ("string_type", "current_password"),
             ("string_too_short", "new_password"),
         ]);
     change(json!({"current_password": "", "new_password": "x".repeat(129)}))
         .await
-        .invalid(&[("string_too_long", "new_password")]);
+        .assert_invalid(&[("string_too_long", "new_password")]);
     // Who has no session is not told the rules.
     let nobody = User {
         token: "a".to_owned(),
@@ -66,7 +66,7 @@ async fn every_rule_of_a_new_password_is_named() {
     };
     api.call(&nobody, "POST", CHANGE, Some(&json!({})))
         .await
-        .refused(401, "Could not validate credentials");
+        .assert_refused(401, "Could not validate credentials");
 }
 
 #[tokio::test]
@@ -74,33 +74,37 @@ async fn an_account_goes_with_all_that_is_its_owners() {
     let api = Api::from_env();
     let (user, stranger) = (api.register().await, api.register().await);
     for user in [&user, &stranger] {
-        api.create(user, &json!({"title": "a"})).await;
+        api.create_task(user, &json!({"title": "a"})).await;
     }
     let delete = async |body| api.call(&user, "DELETE", ME, Some(&body)).await;
-    delete(json!({})).await.invalid(&[("missing", "password")]);
+    delete(json!({}))
+        .await
+        .assert_invalid(&[("missing", "password")]);
     delete(json!({"password": NEW}))
         .await
-        .refused(403, "Incorrect password");
+        .assert_refused(403, "Incorrect password");
     api.call(&user, "GET", ME, None).await.expect(200);
 
     let answer = delete(json!({"password": PASSWORD})).await;
     assert_eq!(answer.expect(200), json!({"message": "Account deleted"}));
     api.call(&user, "GET", ME, None)
         .await
-        .refused(401, "Could not validate credentials");
+        .assert_refused(401, "Could not validate credentials");
     assert_eq!(log_in_with(&api, &user, PASSWORD).await, 401);
-    let tasks = api.call(&stranger, "GET", &stranger.tasks(), None).await;
+    let tasks = api
+        .call(&stranger, "GET", &stranger.tasks_path(), None)
+        .await;
     assert_eq!(tasks.expect(200).as_array().map(Vec::len), Some(1));
 
     let again = json!({"username": user.username, "email": user.email, "password": NEW});
     api.post("/api/auth/register", &again).await.expect(201);
-    let Some(database) = database::connect("what is left of an account").await else {
+    let Some(database) = database::connect_or_skip("what is left of an account").await else {
         return;
     };
     let id = i32::try_from(user.id).expect("an id");
     let left = "SELECT (SELECT count(*) FROM \"user\" WHERE id = $1) AS users,
                        (SELECT count(*) FROM task WHERE user_id = $1) AS tasks,
                        (SELECT count(*) FROM session WHERE user_id = $1) AS sessions";
-    let left = database.row(left, &[&id]).await;
+    let left = database.query_one(left, &[&id]).await;
     assert_eq!(left, json!({"users": 0, "tasks": 0, "sessions": 0}));
 }

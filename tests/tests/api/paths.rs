@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tests::api::{Api, User};
-use tests::leave_out;
+use tests::skip;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -28,13 +28,13 @@ async fn send(server: &str, user: &User, method: &str, path: &str) -> String {
 async fn no_path_leads_to_the_tasks_of_another() {
     let base_url = std::env::var("BASE_URL").expect("BASE_URL is not set; run `./dev test`");
     let Some(server) = base_url.strip_prefix("http://") else {
-        return leave_out("paths as they are", "BASE_URL is not an http:// address");
+        return skip("paths as they are", "BASE_URL is not an http:// address");
     };
     let server = server.trim_end_matches('/');
     let api = Api::from_env();
     let (victim, thief) = (api.register().await, api.register().await);
-    let secret = api.create(&victim, &json!({"title": "private"})).await;
-    let own = api.create(&thief, &json!({"title": "own"})).await;
+    let secret = api.create_task(&victim, &json!({"title": "private"})).await;
+    let own = api.create_task(&thief, &json!({"title": "own"})).await;
     let (victim_id, thief_id, secret_id, own_id) = (victim.id, thief.id, &secret["id"], &own["id"]);
     let digits: Vec<_> = victim_id
         .to_string()
@@ -85,7 +85,7 @@ async fn no_path_leads_to_the_tasks_of_another() {
     paths.push(format!("//api/{victim_id}/tasks/{secret_id}"));
     paths.push(format!("{base_url}/api/{victim_id}/tasks/{secret_id}"));
 
-    let answer = send(server, &victim, "GET", &victim.task(secret_id)).await;
+    let answer = send(server, &victim, "GET", &victim.task_path(secret_id)).await;
     assert!(answer.contains("private"), "{answer}");
 
     for path in &paths {
@@ -104,6 +104,6 @@ async fn no_path_leads_to_the_tasks_of_another() {
             );
         }
     }
-    let tasks = api.call(&victim, "GET", &victim.tasks(), None).await;
+    let tasks = api.call(&victim, "GET", &victim.tasks_path(), None).await;
     assert_eq!(tasks.expect(200), json!([secret]));
 }

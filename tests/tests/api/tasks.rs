@@ -12,10 +12,10 @@ async fn stored(database: &database::Database, task: &Value) -> Value {
     let query = format!(
         "SELECT id, user_id, title, description, due_date, priority, tags, recursion_pattern, completed, {}, {}
          FROM task WHERE id = $1",
-        database::time("created_at"),
-        database::time("updated_at"),
+        database::timestamp_as_text("created_at"),
+        database::timestamp_as_text("updated_at"),
     );
-    database.row(&query, &[&id]).await
+    database.query_one(&query, &[&id]).await
 }
 
 fn full() -> Value {
@@ -34,7 +34,9 @@ fn full() -> Value {
 async fn a_created_task_is_answered_and_stored_as_it_came() {
     let api = Api::from_env();
     let user = api.register().await;
-    let answer = api.call(&user, "POST", &user.tasks(), Some(&full())).await;
+    let answer = api
+        .call(&user, "POST", &user.tasks_path(), Some(&full()))
+        .await;
     let task = answer.expect(201);
     for (name, value) in full().as_object().expect("an object") {
         assert_eq!(task[name], *value, "{name}");
@@ -60,12 +62,12 @@ async fn a_created_task_is_answered_and_stored_as_it_came() {
             .unwrap_or_else(|| panic!("{key} is out of order"));
     }
     assert_eq!(
-        api.call(&user, "GET", &user.task(&task["id"]), None)
+        api.call(&user, "GET", &user.task_path(&task["id"]), None)
             .await
             .expect(200),
         task
     );
-    if let Some(database) = database::connect("what creating a task stores").await {
+    if let Some(database) = database::connect_or_skip("what creating a task stores").await {
         assert_eq!(stored(&database, &task).await, task);
     }
 }
@@ -74,7 +76,7 @@ async fn a_created_task_is_answered_and_stored_as_it_came() {
 async fn a_task_has_defaults() {
     let api = Api::from_env();
     let user = api.register().await;
-    let task = api.create(&user, &json!({"title": " "})).await;
+    let task = api.create_task(&user, &json!({"title": " "})).await;
     for (name, value) in [
         ("title", json!(" ")),
         ("description", Value::Null),
@@ -86,7 +88,7 @@ async fn a_task_has_defaults() {
     ] {
         assert_eq!(task[name], value, "{name}");
     }
-    if let Some(database) = database::connect("what a task's defaults store").await {
+    if let Some(database) = database::connect_or_skip("what a task's defaults store").await {
         assert_eq!(stored(&database, &task).await, task);
     }
 }
@@ -96,12 +98,12 @@ async fn unknown_and_managed_fields_are_ignored() {
     let api = Api::from_env();
     let user = api.register().await;
     let extra = json!({"title": "mine", "id": 1, "user_id": 1, "created_at": "1999-01-01T00:00:00", "colour": "red"});
-    let task = api.create(&user, &extra).await;
+    let task = api.create_task(&user, &extra).await;
     assert_ne!(task["id"], 1);
     assert_eq!(task["user_id"], user.id);
     assert!(task.get("colour").is_none());
     let changed = api
-        .call(&user, "PUT", &user.task(&task["id"]), Some(&extra))
+        .call(&user, "PUT", &user.task_path(&task["id"]), Some(&extra))
         .await
         .expect(200);
     assert_eq!(changed, task);
@@ -112,28 +114,29 @@ async fn a_list_holds_the_callers_tasks_by_id() {
     let api = Api::from_env();
     let (user, other) = (api.register().await, api.register().await);
     assert_eq!(
-        api.call(&user, "GET", &user.tasks(), None)
+        api.call(&user, "GET", &user.tasks_path(), None)
             .await
             .expect(200),
         json!([])
     );
     let mut tasks = Vec::new();
     for title in ["c", "a", "b"] {
-        tasks.push(api.create(&user, &json!({"title": title})).await);
-        api.create(&other, &json!({"title": "another's"})).await;
+        tasks.push(api.create_task(&user, &json!({"title": title})).await);
+        api.create_task(&other, &json!({"title": "another's"}))
+            .await;
     }
     // A change moves a row within its table, and not within the list.
     tasks[0] = api
         .call(
             &user,
             "PUT",
-            &user.task(&tasks[0]["id"]),
+            &user.task_path(&tasks[0]["id"]),
             Some(&json!({"title": "d"})),
         )
         .await
         .expect(200);
     assert_eq!(
-        api.call(&user, "GET", &user.tasks(), None)
+        api.call(&user, "GET", &user.tasks_path(), None)
             .await
             .expect(200),
         json!(tasks)
@@ -144,7 +147,7 @@ async fn a_list_holds_the_callers_tasks_by_id() {
 async fn an_update_changes_the_fields_it_names_and_no_others() {
     let api = Api::from_env();
     let user = api.register().await;
-    let database = database::connect("what updating a task stores").await;
+    let database = database::connect_or_skip("what updating a task stores").await;
     for (name, value) in [
         ("title", json!("Another title")),
         ("description", json!("another description")),
@@ -158,12 +161,12 @@ async fn an_update_changes_the_fields_it_names_and_no_others() {
         ("recursion_pattern", Value::Null),
         ("completed", json!(false)),
     ] {
-        let task = api.create(&user, &full()).await;
+        let task = api.create_task(&user, &full()).await;
         let answer = api
             .call(
                 &user,
                 "PUT",
-                &user.task(&task["id"]),
+                &user.task_path(&task["id"]),
                 Some(&json!({name: value})),
             )
             .await;
@@ -186,10 +189,10 @@ async fn an_update_changes_the_fields_it_names_and_no_others() {
 async fn an_update_that_changes_nothing_leaves_updated_at_alone() {
     let api = Api::from_env();
     let user = api.register().await;
-    let task = api.create(&user, &full()).await;
+    let task = api.create_task(&user, &full()).await;
     for body in [json!({}), full(), json!({"colour": "red"})] {
         let answer = api
-            .call(&user, "PUT", &user.task(&task["id"]), Some(&body))
+            .call(&user, "PUT", &user.task_path(&task["id"]), Some(&body))
             .await;
         assert_eq!(answer.expect(200), task);
     }
@@ -199,8 +202,8 @@ async fn an_update_that_changes_nothing_leaves_updated_at_alone() {
 async fn completing_toggles_and_ignores_its_body() {
     let api = Api::from_env();
     let user = api.register().await;
-    let task = api.create(&user, &json!({"title": "toggle"})).await;
-    let path = format!("{}/complete", user.task(&task["id"]));
+    let task = api.create_task(&user, &json!({"title": "toggle"})).await;
+    let path = format!("{}/complete", user.task_path(&task["id"]));
     let mut completed = false;
     for body in ["", "{\"completed\": false}", "not json", "null"] {
         let answer = api
@@ -220,10 +223,10 @@ async fn a_deleted_task_is_gone() {
     let api = Api::from_env();
     let user = api.register().await;
     let (task, kept) = (
-        api.create(&user, &full()).await,
-        api.create(&user, &full()).await,
+        api.create_task(&user, &full()).await,
+        api.create_task(&user, &full()).await,
     );
-    let path = user.task(&task["id"]);
+    let path = user.task_path(&task["id"]);
     let answer = api.call(&user, "DELETE", &path, None).await;
     assert_eq!(
         answer.expect(200),
@@ -237,19 +240,19 @@ async fn a_deleted_task_is_gone() {
     ] {
         api.call(&user, method, &path, Some(&json!({})))
             .await
-            .refused(404, "Task not found");
+            .assert_refused(404, "Task not found");
     }
     assert_eq!(
-        api.call(&user, "GET", &user.tasks(), None)
+        api.call(&user, "GET", &user.tasks_path(), None)
             .await
             .expect(200),
         json!([kept])
     );
-    if let Some(database) = database::connect("that a deleted task is gone").await {
+    if let Some(database) = database::connect_or_skip("that a deleted task is gone").await {
         let id = i32::try_from(user.id).expect("an integer");
         assert_eq!(
             database
-                .rows("SELECT id FROM task WHERE user_id = $1", &[&id])
+                .query("SELECT id FROM task WHERE user_id = $1", &[&id])
                 .await,
             [json!({"id": kept["id"]})]
         );
@@ -260,7 +263,7 @@ async fn a_deleted_task_is_gone() {
 async fn nobody_reaches_anothers_tasks() {
     let api = Api::from_env();
     let (user, other) = (api.register().await, api.register().await);
-    let task = api.create(&other, &full()).await;
+    let task = api.create_task(&other, &full()).await;
     for (method, suffix) in [
         ("GET", ""),
         ("PUT", ""),
@@ -268,28 +271,28 @@ async fn nobody_reaches_anothers_tasks() {
         ("PATCH", "/complete"),
     ] {
         // Under the other's id, and under one's own.
-        let path = format!("{}{suffix}", other.task(&task["id"]));
+        let path = format!("{}{suffix}", other.task_path(&task["id"]));
         api.call(&user, method, &path, Some(&json!({"title": "stolen"})))
             .await
-            .refused(403, "Not authorized to access this user's tasks");
-        let path = format!("{}{suffix}", user.task(&task["id"]));
+            .assert_refused(403, "Not authorized to access this user's tasks");
+        let path = format!("{}{suffix}", user.task_path(&task["id"]));
         api.call(&user, method, &path, Some(&json!({"title": "stolen"})))
             .await
-            .refused(404, "Task not found");
+            .assert_refused(404, "Task not found");
     }
-    api.call(&user, "GET", &other.tasks(), None)
+    api.call(&user, "GET", &other.tasks_path(), None)
         .await
-        .refused(403, "Not authorized to access this user's tasks");
+        .assert_refused(403, "Not authorized to access this user's tasks");
     api.call(
         &user,
         "POST",
-        &other.tasks(),
+        &other.tasks_path(),
         Some(&json!({"title": "foisted"})),
     )
     .await
-    .refused(403, "Not authorized to create tasks for this user");
+    .assert_refused(403, "Not authorized to create tasks for this user");
     assert_eq!(
-        api.call(&other, "GET", &other.tasks(), None)
+        api.call(&other, "GET", &other.tasks_path(), None)
             .await
             .expect(200),
         json!([task])
@@ -301,7 +304,7 @@ async fn a_task_breaks_rules_by_name_and_all_at_once() {
     let api = Api::from_env();
     let user = api.register().await;
     let long = |length| "é".repeat(length);
-    api.create(
+    api.create_task(
         &user,
         &json!({"title": long(200), "due_date": long(50), "recursion_pattern": long(100)}),
     )
@@ -339,15 +342,15 @@ async fn a_task_breaks_rules_by_name_and_all_at_once() {
             ],
         ),
     ] {
-        api.call(&user, "POST", &user.tasks(), Some(&body))
+        api.call(&user, "POST", &user.tasks_path(), Some(&body))
             .await
-            .invalid(&rules);
+            .assert_invalid(&rules);
     }
-    let task = api.create(&user, &full()).await;
-    let path = user.task(&task["id"]);
+    let task = api.create_task(&user, &full()).await;
+    let path = user.task_path(&task["id"]);
     let nulls = json!({"title": null, "priority": null, "completed": null});
     let answer = api.call(&user, "PUT", &path, Some(&nulls)).await;
-    answer.invalid(&[
+    answer.assert_invalid(&[
         ("string_type", "title"),
         ("enum", "priority"),
         ("bool_type", "completed"),
@@ -379,46 +382,46 @@ async fn the_first_failed_check_wins() {
     // Bad JSON, then a bad token, then broken rules (the path's first), then another's path.
     send(&nobody, "/api/x/tasks", "{")
         .await
-        .invalid(&[("json_invalid", "")]);
+        .assert_invalid(&[("json_invalid", "")]);
     send(&nobody, "/api/x/tasks", "{}")
         .await
-        .refused(401, "Could not validate credentials");
+        .assert_refused(401, "Could not validate credentials");
     send(&user, "/api/x/tasks", "{}")
         .await
-        .invalid(&[("int_parsing", "user_id"), ("missing", "title")]);
+        .assert_invalid(&[("int_parsing", "user_id"), ("missing", "title")]);
     send(&user, other, "{}")
         .await
-        .invalid(&[("missing", "title")]);
+        .assert_invalid(&[("missing", "title")]);
     send(&user, other, "{\"title\":\"a\"}")
         .await
-        .refused(403, "Not authorized to create tasks for this user");
-    let absent = user.task(ABSENT);
+        .assert_refused(403, "Not authorized to create tasks for this user");
+    let absent = user.task_path(ABSENT);
     let put = async |path: &str, body: &Value| api.call(&user, "PUT", path, Some(body)).await;
     put(&absent, &json!({"title": ""}))
         .await
-        .invalid(&[("string_too_short", "title")]);
+        .assert_invalid(&[("string_too_short", "title")]);
     put(&absent, &json!({}))
         .await
-        .refused(404, "Task not found");
+        .assert_refused(404, "Task not found");
     put("/api/x/tasks/y", &json!({"title": ""}))
         .await
-        .invalid(&[
+        .assert_invalid(&[
             ("int_parsing", "user_id"),
             ("int_parsing", "id"),
             ("string_too_short", "title"),
         ]);
     put("/api/1/tasks/y", &json!({}))
         .await
-        .invalid(&[("int_parsing", "id")]);
+        .assert_invalid(&[("int_parsing", "id")]);
 }
 
 #[tokio::test]
 async fn a_path_id_is_a_sign_and_digits() {
     let api = Api::from_env();
     let user = api.register().await;
-    let id = api.create(&user, &full()).await["id"].clone();
+    let id = api.create_task(&user, &full()).await["id"].clone();
     for good in [format!("{id}"), format!("+{id}"), format!("000{id}")] {
-        let answer = api.call(&user, "GET", &user.task(&good), None).await;
+        let answer = api.call(&user, "GET", &user.task_path(&good), None).await;
         assert_eq!(answer.expect(200)["id"], id, "{good}");
         api.call(
             &user,
@@ -439,15 +442,15 @@ async fn a_path_id_is_a_sign_and_digits() {
         &huge,
         &format!("-{huge}"),
     ] {
-        api.call(&user, "GET", &user.task(absent), None)
+        api.call(&user, "GET", &user.task_path(absent), None)
             .await
-            .refused(404, "Task not found");
+            .assert_refused(404, "Task not found");
         api.call(&user, "GET", &format!("/api/{absent}/tasks"), None)
             .await
-            .refused(403, "Not authorized to access this user's tasks");
+            .assert_refused(403, "Not authorized to access this user's tasks");
     }
     for bad in ["abc", "1.5", "1e3", "0x1", "1_0", "+", "-", "--1"] {
-        let answer = api.call(&user, "GET", &user.task(bad), None).await;
+        let answer = api.call(&user, "GET", &user.task_path(bad), None).await;
         assert_eq!(
             answer.expect(422),
             json!({"detail": [{"type": "int_parsing", "loc": ["path", "id"],
@@ -462,7 +465,7 @@ async fn the_content_type_tells_whether_a_body_is_json() {
     let user = api.register().await;
     let send = async |content_type: Option<&str>| {
         let request = api
-            .request("POST", &user.tasks())
+            .request("POST", &user.tasks_path())
             .bearer_auth(&user.token)
             .body("{\"title\": \"a\"}");
         api.send(match content_type {
@@ -487,7 +490,7 @@ async fn the_content_type_tells_whether_a_body_is_json() {
         "json",
     ] {
         let answer = send(Some(other)).await;
-        answer.invalid(&[("model_attributes_type", "body")]);
+        answer.assert_invalid(&[("model_attributes_type", "body")]);
         assert_eq!(
             answer.json()["detail"][0]["input"],
             "{\"title\": \"a\"}",
@@ -506,15 +509,20 @@ async fn a_body_may_be_128_kib_and_no_more() {
             .len();
         json!({"title": "long", "description": "x".repeat(length - frame)})
     };
-    let task = api.create(&user, &body(128 * 1024)).await;
+    let task = api.create_task(&user, &body(128 * 1024)).await;
     assert_eq!(
-        api.call(&user, "GET", &user.task(&task["id"]), None)
+        api.call(&user, "GET", &user.task_path(&task["id"]), None)
             .await
             .expect(200),
         task
     );
     let answer = api
-        .call(&user, "POST", &user.tasks(), Some(&body(128 * 1024 + 1)))
+        .call(
+            &user,
+            "POST",
+            &user.tasks_path(),
+            Some(&body(128 * 1024 + 1)),
+        )
         .await;
-    answer.refused(413, "Request body too large");
+    answer.assert_refused(413, "Request body too large");
 }

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tests::api::{Api, User};
 use tests::database::{self, Database};
-use tests::token::{self, sign, sign_by};
-use tests::{leave_out, unique};
+use tests::token::{self, sign, sign_with_header};
+use tests::{skip, unique};
 
 fn now() -> u64 {
     SystemTime::now()
@@ -18,12 +18,12 @@ fn now() -> u64 {
 fn secret_key(checks: &str) -> Option<String> {
     let key = std::env::var("SECRET_KEY").ok();
     if key.is_none() {
-        leave_out(checks, "SECRET_KEY is not set");
+        skip(checks, "SECRET_KEY is not set");
     }
     key
 }
 
-async fn me(api: &Api, user: &User, token: &str) -> tests::api::Answer {
+async fn me(api: &Api, user: &User, token: &str) -> tests::api::Response {
     api.call(
         &User {
             token: token.to_owned(),
@@ -65,7 +65,7 @@ async fn credentials_are_needed_in_the_bearer_scheme() {
         Some("Basic"),
         Some(token.as_str()),
     ] {
-        get(header).await.refused(401, "Not authenticated");
+        get(header).await.assert_refused(401, "Not authenticated");
     }
     for header in [
         "Basic dTpw",
@@ -74,7 +74,7 @@ async fn credentials_are_needed_in_the_bearer_scheme() {
     ] {
         get(Some(header))
             .await
-            .refused(401, "Invalid authentication credentials");
+            .assert_refused(401, "Invalid authentication credentials");
     }
     for header in [
         &format!("Bearer  {token}"),
@@ -84,7 +84,7 @@ async fn credentials_are_needed_in_the_bearer_scheme() {
     ] {
         get(Some(header))
             .await
-            .refused(401, "Could not validate credentials");
+            .assert_refused(401, "Could not validate credentials");
     }
     for header in [
         format!("Bearer {token}"),
@@ -99,8 +99,8 @@ async fn credentials_are_needed_in_the_bearer_scheme() {
 async fn a_token_holds_the_claims_of_the_contract() {
     let api = Api::from_env();
     let user = api.register().await;
-    assert_eq!(token::read(&user.token, 0), token::header("HS256"));
-    let claims = token::read(&user.token, 1);
+    assert_eq!(token::decode_part(&user.token, 0), token::header("HS256"));
+    let claims = token::decode_part(&user.token, 1);
     let names: Vec<_> = claims.as_object().expect("an object").keys().collect();
     assert_eq!(names, ["email", "exp", "iat", "jti", "sub", "username"]);
     assert_eq!(claims["sub"], user.id.to_string());
@@ -122,7 +122,7 @@ async fn a_token_of_the_former_service_keeps_working() {
     let Some(key) = secret_key("tokens of the former service") else {
         return;
     };
-    let Some(database) = database::connect("tokens of the former service").await else {
+    let Some(database) = database::connect_or_skip("tokens of the former service").await else {
         return;
     };
     let user = api.register().await;
@@ -139,7 +139,7 @@ async fn a_token_that_is_not_ours_or_no_longer_valid_is_refused() {
     let Some(key) = secret_key("forged tokens") else {
         return;
     };
-    let Some(database) = database::connect("forged tokens").await else {
+    let Some(database) = database::connect_or_skip("forged tokens").await else {
         return;
     };
     let user = api.register().await;
@@ -162,15 +162,15 @@ async fn a_token_that_is_not_ours_or_no_longer_valid_is_refused() {
     let hs256 = |claims: Value| sign(&claims, &key);
     let unsigned = format!(
         "{}.{}.",
-        token::part(&token::header("none")),
-        token::part(&good)
+        token::encode_part(&token::header("none")),
+        token::encode_part(&good)
     );
     let signed = hs256(good.clone());
     for (what, token) in [
         ("alg none", unsigned),
         (
             "another algorithm",
-            sign_by(&token::header("HS512"), &good, &key),
+            sign_with_header(&token::header("HS512"), &good, &key),
         ),
         (
             "another key",
@@ -222,14 +222,14 @@ async fn a_token_that_is_not_ours_or_no_longer_valid_is_refused() {
     ] {
         let answer = me(&api, &user, &token).await;
         assert_eq!(answer.status, 401, "{what}");
-        answer.refused(401, "Could not validate credentials");
+        answer.assert_refused(401, "Could not validate credentials");
     }
 }
 
 #[tokio::test]
 async fn a_session_that_is_revoked_expired_or_gone_in_the_database_opens_nothing() {
     let api = Api::from_env();
-    let Some(database) = database::connect("dead sessions").await else {
+    let Some(database) = database::connect_or_skip("dead sessions").await else {
         return;
     };
     for end in [
@@ -239,27 +239,31 @@ async fn a_session_that_is_revoked_expired_or_gone_in_the_database_opens_nothing
         "DELETE FROM \"user\" WHERE id = $1",
     ] {
         let user = api.register().await;
-        let task = api.create(&user, &json!({"title": "mine"})).await["id"].clone();
+        let task = api.create_task(&user, &json!({"title": "mine"})).await["id"].clone();
         let id = i32::try_from(user.id).expect("an integer");
         assert_eq!(database.execute(end, &[&id]).await, 1);
         for (method, path, body) in [
             ("GET", "/api/auth/me".to_owned(), None),
-            ("GET", user.tasks(), None),
-            ("POST", user.tasks(), Some(json!({"title": "another"}))),
-            ("GET", user.task(&task), None),
-            ("PUT", user.task(&task), Some(json!({"title": "changed"}))),
-            ("PATCH", format!("{}/complete", user.task(&task)), None),
-            ("DELETE", user.task(&task), None),
+            ("GET", user.tasks_path(), None),
+            ("POST", user.tasks_path(), Some(json!({"title": "another"}))),
+            ("GET", user.task_path(&task), None),
+            (
+                "PUT",
+                user.task_path(&task),
+                Some(json!({"title": "changed"})),
+            ),
+            ("PATCH", format!("{}/complete", user.task_path(&task)), None),
+            ("DELETE", user.task_path(&task), None),
             // A bad request or another's path is no way around the session.
-            ("GET", user.task("x"), None),
-            ("POST", user.tasks(), Some(json!({}))),
+            ("GET", user.task_path("x"), None),
+            ("POST", user.tasks_path(), Some(json!({}))),
             ("GET", "/api/1/tasks".to_owned(), None),
         ] {
             let answer = api.call(&user, method, &path, body.as_ref()).await;
-            answer.refused(401, "Could not validate credentials");
+            answer.assert_refused(401, "Could not validate credentials");
         }
         let left = database
-            .rows(
+            .query(
                 "SELECT title, completed FROM task WHERE user_id = $1",
                 &[&id],
             )

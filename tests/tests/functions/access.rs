@@ -6,10 +6,11 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::database;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::token::{header, part, read, sign, sign_by};
+use tests::token::{decode_part, encode_part, header, sign, sign_with_header};
 use tests::unique;
 
-use crate::routes::{ROUTES, Route, Scene, Stage, route};
+use tests::fixtures::{Fixtures, RouteCase};
+use tests::routes::{route, routes};
 
 /// An answer: its status and its `detail`.
 type Refusal = (u64, &'static str);
@@ -28,7 +29,7 @@ fn now() -> u64 {
 
 /// What callers put into the header `Authorization` who are not the one whose token this is, and what they get.
 fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refusal)> {
-    let good = read(token, 1);
+    let good = decode_part(token, 1);
     let with = |name: &str, value: Value| {
         let mut claims = good.clone();
         claims[name] = value;
@@ -56,14 +57,14 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
         ("no signature", format!("{}.{}.", parts[0], parts[1])),
         (
             "claims that were not signed",
-            format!("{}.{}.{}", parts[0], part(&altered), parts[2]),
+            format!("{}.{}.{}", parts[0], encode_part(&altered), parts[2]),
         ),
         ("a signature cut short", token[..token.len() - 2].to_owned()),
         (
             "no algorithm",
             format!(
                 "{}.{}.",
-                part(&json!({"alg": "none", "typ": "JWT"})),
+                encode_part(&json!({"alg": "none", "typ": "JWT"})),
                 parts[1]
             ),
         ),
@@ -71,7 +72,7 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
             "no algorithm, signed",
             format!(
                 "{}.{}.{}",
-                part(&json!({"alg": "none"})),
+                encode_part(&json!({"alg": "none"})),
                 parts[1],
                 parts[2]
             ),
@@ -80,18 +81,18 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
             "the name of an asymmetric algorithm",
             format!(
                 "{}.{}.{}",
-                part(&json!({"alg": "RS256"})),
+                encode_part(&json!({"alg": "RS256"})),
                 parts[1],
                 parts[2]
             ),
         ),
-        ("HS384", sign_by(&header("HS384"), &good, key)),
-        ("HS512", sign_by(&header("HS512"), &good, key)),
+        ("HS384", sign_with_header(&header("HS384"), &good, key)),
+        ("HS512", sign_with_header(&header("HS512"), &good, key)),
         ("another key", sign(&good, other_key)),
         ("an empty key", sign(&good, "")),
         (
             "another key, and where to find it",
-            sign_by(&pointing, &good, other_key),
+            sign_with_header(&pointing, &good, other_key),
         ),
         ("expired", with("exp", json!(now() - 1))),
         ("never expires", without("exp")),
@@ -127,7 +128,7 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
 }
 
 /// Sees that a request is refused.
-async fn refused(function: &Function, case: &str, request: &HttpEvent, refusal: Refusal) {
+async fn assert_refused(function: &Function, case: &str, request: &HttpEvent, refusal: Refusal) {
     let answer = function.http(request).await;
     let (status, detail) = refusal;
     assert_eq!(
@@ -143,30 +144,24 @@ async fn refused(function: &Function, case: &str, request: &HttpEvent, refusal: 
     );
 }
 
-fn asks_who_is_calling(function: &str) -> bool {
-    !["register", "login"].contains(&function)
-}
-
 #[tokio::test]
 async fn no_route_lets_in_who_is_not_the_one_their_token_says() {
     let key = std::env::var("SECRET_KEY").expect("a key");
-    let database = database::connect("who may do what")
+    let database = database::connect_or_skip("who may do what")
         .await
         .expect("a DATABASE_URL");
-    let stage = Stage::new().await;
-    let routes = ROUTES
-        .into_iter()
-        .filter(|route| asks_who_is_calling(route.function));
+    let fixtures = Fixtures::new().await;
+    let routes = routes().iter().filter(|route| route.needs_token);
     join_all(routes.map(async |route| {
         let function = Function::start(route.function, &Environment::default()).await;
-        let scene = stage.scene(route).await;
-        let before = scene.books(&database).await;
-        for (who, header, refusal) in impostors(&scene.token, &key) {
+        let route_case = fixtures.route_case(route).await;
+        let before = route_case.snapshot(&database).await;
+        for (who, header, refusal) in impostors(&route_case.token, &key) {
             let request = match header {
-                Some(header) => scene.request().header("authorization", &header),
-                None => scene.request().anonymous(),
+                Some(header) => route_case.request().header("authorization", &header),
+                None => route_case.request().anonymous(),
             };
-            refused(
+            assert_refused(
                 &function,
                 &format!("{}: {who}", route.function),
                 &request,
@@ -174,23 +169,26 @@ async fn no_route_lets_in_who_is_not_the_one_their_token_says() {
             )
             .await;
         }
-        assert_eq!(scene.books(&database).await, before, "{}", route.function);
+        assert_eq!(
+            route_case.snapshot(&database).await,
+            before,
+            "{}",
+            route.function
+        );
         // And the one whose token it is.
-        let answer = function.http(&scene.request()).await;
-        assert!(scene.is_answered_by(&answer), "{route:?}: {answer:?}");
+        let answer = function.http(&route_case.request()).await;
+        assert!(route_case.is_success(&answer), "{route:?}: {answer:?}");
     }))
     .await;
 }
 
 #[tokio::test]
 async fn no_route_lets_in_whose_session_is_over_or_whose_account_is_gone() {
-    let database = database::connect("dead sessions")
+    let database = database::connect_or_skip("dead sessions")
         .await
         .expect("a DATABASE_URL");
-    let stage = Stage::new().await;
-    let routes = ROUTES
-        .into_iter()
-        .filter(|route| asks_who_is_calling(route.function));
+    let fixtures = Fixtures::new().await;
+    let routes = routes().iter().filter(|route| route.needs_token);
     join_all(routes.map(async |route| {
         let function = Function::start(route.function, &Environment::default()).await;
         for (end, statement) in [
@@ -205,17 +203,19 @@ async fn no_route_lets_in_whose_session_is_over_or_whose_account_is_gone() {
             ("deleted", "DELETE FROM session WHERE user_id = $1"),
             ("without its user", "DELETE FROM \"user\" WHERE id = $1"),
         ] {
-            let scene = stage.scene(route).await;
-            database.execute(statement, &[&scene.id()]).await;
-            let before = scene.books(&database).await;
+            let route_case = fixtures.route_case(route).await;
+            database
+                .execute(statement, &[&route_case.user_id_number()])
+                .await;
+            let before = route_case.snapshot(&database).await;
             let case = format!("{}: {end}", route.function);
             // Logging out a second time is no error.
             if (route.function, end) == ("logout", "revoked") {
-                assert_eq!(function.http(&scene.request()).await.status, 200);
+                assert_eq!(function.http(&route_case.request()).await.status, 200);
             } else {
-                refused(&function, &case, &scene.request(), INVALID).await;
+                assert_refused(&function, &case, &route_case.request(), INVALID).await;
             }
-            assert_eq!(scene.books(&database).await, before, "{case}");
+            assert_eq!(route_case.snapshot(&database).await, before, "{case}");
         }
     }))
     .await;
@@ -223,15 +223,23 @@ async fn no_route_lets_in_whose_session_is_over_or_whose_account_is_gone() {
 
 #[tokio::test]
 async fn no_one_reaches_the_tasks_of_another() {
-    let database = database::connect("tasks of others")
+    let database = database::connect_or_skip("tasks of others")
         .await
         .expect("a DATABASE_URL");
-    let stage = Stage::new().await;
-    let routes = ROUTES.into_iter().filter(Route::has_path_id);
+    let fixtures = Fixtures::new().await;
+    let routes = routes().iter().filter(|route| route.has_path_id());
     join_all(routes.map(async |route| {
         let function = Function::start(route.function, &Environment::default()).await;
-        let (victim, thief) = (stage.scene(route).await, stage.scene(route).await);
-        let books = async || [victim.books(&database).await, thief.books(&database).await];
+        let (victim, thief) = (
+            fixtures.route_case(route).await,
+            fixtures.route_case(route).await,
+        );
+        let books = async || {
+            [
+                victim.snapshot(&database).await,
+                thief.snapshot(&database).await,
+            ]
+        };
         let before = books().await;
         let refusal = match route.function {
             "create-task" => NOT_YOURS_TO_CREATE,
@@ -240,26 +248,27 @@ async fn no_one_reaches_the_tasks_of_another() {
         let name = route.function;
         // Their own token, and another's path.
         let request = victim.request().bearer(&thief.token);
-        refused(&function, name, &request, refusal).await;
+        assert_refused(&function, name, &request, refusal).await;
         // Their own token and path, and another's task.
         if route.has_task_id() {
             for task_id in [victim.task_id.as_str(), "999999999999999999999", "-1"] {
-                let request = thief.about(task_id).request();
-                refused(&function, name, &request, NOT_FOUND).await;
+                let request = thief.with_task_id(task_id).request();
+                assert_refused(&function, name, &request, NOT_FOUND).await;
             }
         }
         // Their own path, and another's id in the body and the query.
         if name == "create-task" {
-            let body = json!({"title": "new", "user_id": victim.id(), "id": victim.task_id});
-            let query = format!("user_id={}", victim.id());
+            let body =
+                json!({"title": "new", "user_id": victim.user_id_number(), "id": victim.task_id});
+            let query = format!("user_id={}", victim.user_id_number());
             let answer = function
                 .http(&thief.request().json(&body).query(&query))
                 .await;
             assert_eq!(
                 (answer.status, &answer.body["user_id"]),
-                (201, &json!(thief.id()))
+                (201, &json!(thief.user_id_number()))
             );
-            assert_eq!(victim.books(&database).await, before[0]);
+            assert_eq!(victim.snapshot(&database).await, before[0]);
         } else {
             assert_eq!(books().await, before, "{name}");
         }
@@ -273,10 +282,13 @@ async fn a_rotation_of_the_key_logs_no_one_out() {
     let environment = Environment::default();
     let signing = |key: &str| environment.clone().with("SECRET_KEY", key);
     let accepting = |key: &str, previous: &str| signing(key).with("SECRET_KEY_PREVIOUS", previous);
-    let before = Stage::on(&signing(&old)).await.scene(route("me")).await;
-    let after = Stage::on(&accepting(&new, &old))
+    let before = Fixtures::in_environment(&signing(&old))
         .await
-        .scene(route("me"))
+        .route_case(route("me"))
+        .await;
+    let after = Fixtures::in_environment(&accepting(&new, &old))
+        .await
+        .route_case(route("me"))
         .await;
     for (step, environment, of_old, of_new) in [
         ("before", signing(&old), 200, 401),
@@ -285,7 +297,7 @@ async fn a_rotation_of_the_key_logs_no_one_out() {
         ("the old key is forgotten", signing(&new), 401, 200),
     ] {
         let me = Function::start("me", &environment).await;
-        let status = async |scene: &Scene| me.http(&scene.request()).await.status;
+        let status = async |route_case: &RouteCase| me.http(&route_case.request()).await.status;
         assert_eq!(
             (status(&before).await, status(&after).await),
             (of_old, of_new),
@@ -297,9 +309,15 @@ async fn a_rotation_of_the_key_logs_no_one_out() {
 #[tokio::test]
 async fn a_previous_key_may_be_shorter_than_a_new_one_has_to_be() {
     let environment = Environment::default();
-    let scene = Stage::on(&environment).await.scene(route("me")).await;
+    let route_case = Fixtures::in_environment(&environment)
+        .await
+        .route_case(route("me"))
+        .await;
     let short = "the former service's";
-    let token = sign(&read(&scene.token, 1), short);
+    let token = sign(&decode_part(&route_case.token, 1), short);
     let me = Function::start("me", &environment.with("SECRET_KEY_PREVIOUS", short)).await;
-    assert_eq!(me.http(&scene.request().bearer(&token)).await.status, 200);
+    assert_eq!(
+        me.http(&route_case.request().bearer(&token)).await.status,
+        200
+    );
 }

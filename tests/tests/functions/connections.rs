@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tests::certificate::SelfSigned;
-use tests::database::OwnDatabase;
-use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
+use tests::certificate::SelfSignedCertificate;
+use tests::database::TestDatabase;
+use tests::function::{Environment, Function, HttpEvent, HttpResponse};
 use tests::neon_proxy::NeonProxy;
-use tests::{database, leave_out, relay, root, unique};
+use tests::{chaos_proxy, database, root, skip, unique};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
 /// Asks a function for the database and gives its answer and its log.
-async fn ask(environment: &Environment) -> (HttpAnswer, String) {
+async fn ask(environment: &Environment) -> (HttpResponse, String) {
     let function = Function::start("health", environment).await;
     let answer = function.http(&HttpEvent::deep_health()).await;
     (answer, function.stop().await)
@@ -25,9 +25,9 @@ fn url_with(parameters: &str) -> String {
 
 #[tokio::test]
 async fn the_certificate_is_verified() {
-    let stranger = SelfSigned::create();
+    let stranger = SelfSignedCertificate::create();
     let (answer, log) = ask(&Environment::default().with("SSL_CERT_FILE", stranger.path())).await;
-    answer.unavailable();
+    answer.assert_unavailable();
     assert!(log.contains("certificate verify failed"), "{log}");
 }
 
@@ -35,17 +35,17 @@ async fn the_certificate_is_verified() {
 async fn the_deployed_roots_let_in_no_one_elses_server() {
     let roots = root().join("certificates/neon.pem").display().to_string();
     let (answer, log) = ask(&Environment::default().with("SSL_CERT_FILE", roots)).await;
-    answer.unavailable();
+    answer.assert_unavailable();
     assert!(log.contains("certificate verify failed"), "{log}");
 }
 
 #[tokio::test]
 async fn the_host_name_is_verified() {
     // The server's certificate names localhost, 127.0.0.1 and ::1.
-    let relay = relay::Relay::start_on("127.0.0.2").await;
-    let url = relay.url().replacen("@localhost:", "@127.0.0.2:", 1);
+    let proxy = chaos_proxy::ChaosProxy::start_on("127.0.0.2").await;
+    let url = proxy.url().replacen("@localhost:", "@127.0.0.2:", 1);
     let (answer, log) = ask(&Environment::default().with("DATABASE_URL", url)).await;
-    answer.unavailable();
+    answer.assert_unavailable();
     assert!(
         log.contains("certificate verify failed") || log.contains("mismatch"),
         "{log}"
@@ -62,14 +62,14 @@ async fn channel_binding_can_be_required() {
 
 #[tokio::test]
 async fn tls_can_begin_at_once() {
-    let certificate = SelfSigned::create();
+    let certificate = SelfSignedCertificate::create();
     let server = NeonProxy::start(&certificate).await;
     let (answer, log) = ask(&Environment::default()
         .with("DATABASE_URL", server.url())
         .with("SSL_CERT_FILE", certificate.path()))
     .await;
     assert_eq!(answer.status, 200, "{log}");
-    assert_eq!(server.protocol(), Some(b"postgresql".to_vec()));
+    assert_eq!(server.negotiated_protocol(), Some(b"postgresql".to_vec()));
 }
 
 #[tokio::test]
@@ -84,33 +84,33 @@ async fn a_server_that_does_not_expect_tls_at_once_is_named_with_what_to_write()
     });
     let url = format!("postgresql://u:p@localhost:{port}/d?sslnegotiation=direct");
     let (answer, log) = ask(&Environment::default().with("DATABASE_URL", url)).await;
-    answer.unavailable();
+    answer.assert_unavailable();
     assert!(log.contains("write sslnegotiation=postgres"), "{log}");
 }
 
 #[tokio::test]
 async fn channel_binding_that_the_server_does_not_offer_is_named_with_what_to_write() {
     // A pooler offers none.
-    let Some(url) = database::variable("POOLED_DATABASE_URL") else {
-        return leave_out("channel binding with a pooler", "there is none");
+    let Some(url) = database::env_var("POOLED_DATABASE_URL") else {
+        return skip("channel binding with a pooler", "there is none");
     };
     let url = format!("{url}&channel_binding=require");
     let started = Instant::now();
     let (answer, log) = ask(&Environment::default().with("DATABASE_URL", url)).await;
-    answer.unavailable();
+    answer.assert_unavailable();
     assert!(started.elapsed() < Duration::from_secs(3), "{log}");
     assert!(log.contains("write channel_binding=prefer"), "{log}");
 }
 
 #[tokio::test]
 async fn the_server_knows_a_session_by_the_name_of_its_function() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let function = Function::start("health", &own.environment).await;
     assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     let names = "SELECT application_name FROM pg_stat_activity
                  WHERE datname = current_database() AND usename <> current_user";
     assert_eq!(
-        own.owner.rows(names, &[]).await,
+        own.owner.query(names, &[]).await,
         [json!({"application_name": "todo/health"})]
     );
     own.drop().await;
@@ -124,7 +124,7 @@ async fn a_wrong_password_is_unavailable_and_not_repeated_in_the_log() {
     let (answer, log) =
         ask(&Environment::default().with("DATABASE_URL", format!("{role}:s3cret-guess@{rest}")))
             .await;
-    answer.unavailable();
+    answer.assert_unavailable();
     assert!(log.contains("password authentication failed"), "{log}");
     assert!(!log.contains("s3cret-guess"), "{log}");
 }
@@ -138,11 +138,11 @@ async fn an_instance_keeps_one_connection() {
     for _ in 0..5 {
         assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     }
-    let database = database::connect("the number of connections")
+    let database = database::connect_or_skip("the number of connections")
         .await
         .expect("a DATABASE_URL");
     let count = "SELECT pid, ssl FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE application_name = $1";
-    let connections = database.rows(count, &[&name]).await;
+    let connections = database.query(count, &[&name]).await;
     assert_eq!(
         (connections.len(), &connections[0]["ssl"]),
         (1, &json!(true))

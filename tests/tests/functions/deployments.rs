@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::put;
 use serde_json::{Value, json};
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::Function;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -83,7 +83,7 @@ async fn take(
 
 #[tokio::test]
 async fn a_deployment_migrates_and_is_told_and_a_deleted_stack_leaves_the_data() {
-    let own = OwnDatabase::empty().await;
+    let own = TestDatabase::empty().await;
     let mut answers = Answers::start().await;
     let function = Function::start("migrate", &own.environment).await;
     for (kind, applied) in [("Create", tests::newest_migration()), ("Update", 0)] {
@@ -109,7 +109,7 @@ async fn a_deployment_migrates_and_is_told_and_a_deleted_stack_leaves_the_data()
     assert_eq!(answers.next().await["Status"], "SUCCESS");
     let tables = own
         .owner
-        .row("SELECT to_regclass('task') IS NOT NULL AS there", &[])
+        .query_one("SELECT to_regclass('task') IS NOT NULL AS there", &[])
         .await;
     assert_eq!(tables, json!({"there": true}));
     let log = function.stop().await;
@@ -120,8 +120,10 @@ async fn a_deployment_migrates_and_is_told_and_a_deleted_stack_leaves_the_data()
 
 #[tokio::test]
 async fn a_migration_that_fails_fails_the_deployment_and_says_why() {
-    let own = OwnDatabase::empty().await;
-    own.owner.run("CREATE TABLE session (id integer)").await;
+    let own = TestDatabase::empty().await;
+    own.owner
+        .batch_execute("CREATE TABLE session (id integer)")
+        .await;
     let mut answers = Answers::start().await;
     let function = Function::start("migrate", &own.environment).await;
     assert!(function.invoke(answers.request("Update")).await.is_err());

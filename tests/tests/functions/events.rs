@@ -4,11 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tests::api::{PASSWORD, registration};
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::{Environment, Function, HttpEvent};
 
-use crate::faults::Instance;
-use crate::routes::{ROUTES, Route, Stage, route};
+use crate::network_faults::Instance;
+use tests::fixtures::Fixtures;
+use tests::routes::{Route, route, routes};
 
 /// Registers a user through a function of its own and gives their id and token.
 pub(crate) async fn register(environment: &Environment) -> (String, String) {
@@ -113,7 +114,7 @@ async fn an_event_that_is_no_http_request_is_a_reported_failure_and_the_function
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_instance_goes_on() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let (_, token) = register(&own.environment).await;
     let function = Function::start("me", &own.environment).await;
     let request = HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token);
@@ -143,7 +144,7 @@ async fn a_panic_is_a_500_and_the_instance_goes_on() {
 
 #[tokio::test]
 async fn a_row_that_the_database_refuses_is_not_in_the_log() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let (user_id, token) = register(&own.environment).await;
     own.owner
         .execute("ALTER TABLE task ADD CHECK (title <> 'private')", &[])
@@ -168,7 +169,7 @@ async fn a_row_that_the_database_refuses_is_not_in_the_log() {
 // Not over HTTP: `cargo lambda watch` loses one in some dozens of answers of this size while it serves others.
 #[tokio::test]
 async fn a_list_that_lambda_could_not_return_is_refused() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let (user_id, token) = register(&own.environment).await;
     let function = Function::start("list-tasks", &own.environment).await;
     let list = HttpEvent::new("GET", "/api/{user_id}/tasks", &[&user_id]).bearer(&token);
@@ -185,44 +186,44 @@ async fn a_list_that_lambda_could_not_return_is_refused() {
         }
     }
     // The function goes on.
-    own.owner.run("DELETE FROM task").await;
+    own.owner.batch_execute("DELETE FROM task").await;
     assert_eq!(function.http(&list).await.body, json!([]));
     own.drop().await;
 }
 
 #[tokio::test]
 async fn the_shallow_health_check_opens_no_connection() {
-    let relay = tests::relay::Relay::start().await;
+    let proxy = tests::chaos_proxy::ChaosProxy::start().await;
     let function = Function::start(
         "health",
-        &Environment::default().with("DATABASE_URL", relay.url()),
+        &Environment::default().with("DATABASE_URL", proxy.url()),
     )
     .await;
     let answer = function.http(&HttpEvent::new("GET", "/health", &[])).await;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("ok")));
-    assert_eq!(relay.round_trips(), 0);
+    assert_eq!(proxy.round_trips(), 0);
     let deep = function.http(&HttpEvent::deep_health()).await;
     assert_eq!(
         (deep.status, &deep.body["schema_version"]),
         (200, &json!(tests::newest_migration()))
     );
-    assert!(relay.round_trips() > 0);
+    assert!(proxy.round_trips() > 0);
 }
 
 #[tokio::test]
 async fn each_authenticated_request_is_one_round_trip_and_logging_in_two() {
-    let stage = Stage::new().await;
-    let ask = async |route: Route, request: Option<HttpEvent>, round_trips: u64| {
-        let scene = stage.scene(route).await;
+    let fixtures = Fixtures::new().await;
+    let ask = async |route: &'static Route, request: Option<HttpEvent>, round_trips: u64| {
+        let route_case = fixtures.route_case(route).await;
         let instance = Instance::connected(route.function).await;
-        let request = request.unwrap_or_else(|| scene.request());
-        let before = instance.relay.round_trips();
+        let request = request.unwrap_or_else(|| route_case.request());
+        let before = instance.proxy.round_trips();
         let answer = instance.function.http(&request).await;
         assert!(answer.status < 500, "{route:?}: {answer:?}");
-        let took = instance.relay.round_trips() - before;
+        let took = instance.proxy.round_trips() - before;
         assert_eq!(took, round_trips, "{route:?}: {answer:?}");
     };
-    for route in ROUTES {
+    for route in routes() {
         ask(route, None, route.statements).await;
     }
     // Nor does it take more to refuse one.

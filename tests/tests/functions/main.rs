@@ -1,23 +1,21 @@
 //! Single functions: the real binaries under a Lambda runtime, and outside of one.
 
 mod access;
-mod adoption;
-mod budget;
 mod connections;
 mod deployments;
 mod events;
-mod faults;
-mod files;
-mod hostile;
+mod legacy_adoption;
+mod malicious_input;
 mod migrations;
 mod naughty;
+mod network_faults;
+mod no_disk_writes;
 mod passwords;
 mod pooler;
 mod purge;
+mod rate_limits;
+mod size_limits;
 mod soak;
 mod start;
 mod telemetry;
-mod throttle;
 mod verification;
-
-use tests::routes;

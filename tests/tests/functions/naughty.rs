@@ -5,12 +5,12 @@ use futures_util::{StreamExt as _, stream};
 use naughty_strings::BLNS;
 use serde_json::{Value, json};
 use tests::api::registration;
+use tests::assert_no_leak;
 use tests::database::Database;
-use tests::expect_discreet_refusal;
 use tests::function::{Environment, Function, HttpEvent};
 
-use crate::events::register;
-use crate::routes::{TASK, TASKS};
+use tests::fixtures::register;
+use tests::routes::{TASK, TASKS};
 
 /// What a list with one string in a line cannot hold, and what a database might take for the same.
 const MORE: [&str; 10] = [
@@ -91,7 +91,7 @@ async fn every_text_of_a_task_comes_back_byte_for_byte() {
     let rows = "SELECT * FROM task WHERE user_id = $1 ORDER BY id";
     let id: i32 = user_id.parse().expect("an id");
     let listed = ask(&list, 200, HttpEvent::new("GET", TASKS, &[&user_id])).await;
-    for found in [listed, Value::Array(database.rows(rows, &[&id]).await)] {
+    for found in [listed, Value::Array(database.query(rows, &[&id]).await)] {
         let found = found.as_array().expect("a list");
         assert_eq!(found.len(), tasks.len());
         for (found, (id, sent)) in found.iter().zip(&tasks) {
@@ -124,7 +124,7 @@ async fn a_text_that_a_task_cannot_have_is_refused() {
         let request = HttpEvent::new("POST", TASKS, &[&user_id]);
         let answer = create.http(&request.bearer(&token).json(&body)).await;
         assert_eq!(answer.status, 422, "{answer:?}");
-        expect_discreet_refusal(answer.status, &answer.headers.to_string(), &answer.body);
+        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
         let broken = answer.body["detail"].as_array().expect("a list");
         let places: Vec<_> = broken.iter().map(|one| one["loc"][1].as_str()).collect();
         assert_eq!(places, expected.into_iter().map(Some).collect::<Vec<_>>());
@@ -149,11 +149,7 @@ async fn a_name_or_an_address_is_taken_as_it_is_or_refused() {
                 409 => {}
                 _ => {
                     assert_eq!(answer.status, 422, "{text:?}");
-                    expect_discreet_refusal(
-                        answer.status,
-                        &answer.headers.to_string(),
-                        &answer.body,
-                    );
+                    assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
                     let broken = &answer.body["detail"][0];
                     assert_eq!(
                         (&broken["loc"][1], &broken["input"]),
@@ -192,7 +188,7 @@ async fn a_password_opens_the_account_that_was_registered_with_it() {
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
         let answer = register.http(&request).await;
         assert_eq!(answer.status, 422, "{password:?}");
-        expect_discreet_refusal(answer.status, &answer.headers.to_string(), &answer.body);
+        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
     }
 }
 
@@ -204,6 +200,6 @@ async fn nobody_logs_in_with_a_text_that_is_no_ones() {
         let request = HttpEvent::new("POST", "/api/auth/login", &[]).json(&credentials);
         let answer = login.http(&request).await;
         assert_eq!(answer.status, 401, "{text:?}: {answer:?}");
-        expect_discreet_refusal(answer.status, &answer.headers.to_string(), &answer.body);
+        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
     }
 }

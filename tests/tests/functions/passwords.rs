@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
-use tests::database::OwnDatabase;
-use tests::function::{Function, HttpAnswer, HttpEvent};
+use tests::database::TestDatabase;
+use tests::function::{Function, HttpEvent, HttpResponse};
 use tests::unique;
 
 const NEW: &str = "another password";
@@ -20,14 +20,14 @@ fn change() -> HttpEvent {
 
 /// An account in a database of its own, where no one else waits for anything.
 struct Account {
-    own: OwnDatabase,
+    own: TestDatabase,
     email: String,
     token: String,
 }
 
 impl Account {
     async fn new() -> Self {
-        let own = OwnDatabase::migrated().await;
+        let own = TestDatabase::migrated().await;
         let user = registration();
         let register = Function::start("register", &own.environment).await;
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
@@ -52,20 +52,22 @@ impl Account {
 
     /// Has both requests look at the account as it is, and then change it in this order: its row is kept locked until
     /// one waits for it, and then the other.
-    async fn meet(&self, first: (&str, HttpEvent), second: (&str, HttpEvent)) -> [HttpAnswer; 2] {
+    async fn meet(&self, first: (&str, HttpEvent), second: (&str, HttpEvent)) -> [HttpResponse; 2] {
         let (one, other) = (self.function(first.0).await, self.function(second.0).await);
         let holder = self.own.connect().await;
-        holder.run("BEGIN; SELECT FROM \"user\" FOR UPDATE").await;
+        holder
+            .batch_execute("BEGIN; SELECT FROM \"user\" FOR UPDATE")
+            .await;
         let (first, second, ()) = tokio::join!(
             one.http(&first.1),
             async {
-                self.own.until_waiting(1).await;
+                self.own.wait_for_blocked_statements(1).await;
                 other.http(&second.1).await
             },
             async {
-                self.own.until_waiting(1).await;
-                self.own.until_waiting(2).await;
-                holder.run("COMMIT").await;
+                self.own.wait_for_blocked_statements(1).await;
+                self.own.wait_for_blocked_statements(2).await;
+                holder.batch_execute("COMMIT").await;
             }
         );
         [first, second]
@@ -131,10 +133,12 @@ async fn an_unknown_email_takes_the_work_of_a_wrong_password() {
         let address = format!("192.0.2.{number}");
         let unknown = format!("{}@example.com", unique());
         for (email, taken) in [account.email.as_str(), &unknown].iter().zip(&mut taken) {
-            let before = function.processor_time();
-            let answer = function.http(&login(email, "wrong").from(&address)).await;
+            let before = function.cpu_ticks();
+            let answer = function
+                .http(&login(email, "wrong").source_ip(&address))
+                .await;
             assert_eq!(answer.status, 401);
-            *taken += function.processor_time() - before;
+            *taken += function.cpu_ticks() - before;
         }
     }
     // Ticks of a hundredth of a second; hashing a password takes two of them, all else together a tenth of one.

@@ -2,18 +2,18 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::{Function, HttpEvent};
-use tests::leave_out;
+use tests::skip;
 
-use crate::events::register;
-use crate::routes::TASKS;
+use tests::fixtures::register;
+use tests::routes::TASKS;
 
 #[tokio::test]
 async fn a_hundred_instances_share_ten_connections() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let Some(environment) = own.pooled_environment() else {
-        leave_out(
+        skip(
             "a hundred instances on a pool of ten",
             "there is no POOLED_DATABASE_URL",
         );
@@ -39,7 +39,7 @@ async fn a_hundred_instances_share_ten_connections() {
     let count = "SELECT (SELECT count(*) FROM task) AS tasks,
                         (SELECT count(*) FROM pg_stat_activity
                          WHERE datname = current_database() AND usename <> current_user) AS sessions";
-    let counted = own.owner.row(count, &[]).await;
+    let counted = own.owner.query_one(count, &[]).await;
     assert_eq!(counted["tasks"], json!(250));
     let sessions = counted["sessions"].as_u64().expect("a number");
     assert!((1..=10).contains(&sessions), "{sessions}");

@@ -1,13 +1,13 @@
 //! Deleting the sessions that have expired.
 
 use serde_json::json;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::Function;
 
 #[tokio::test]
 async fn expired_sessions_are_deleted_in_batches_and_no_others() {
-    let own = OwnDatabase::migrated().await;
-    let (user_id, _) = crate::events::register(&own.environment).await;
+    let own = TestDatabase::migrated().await;
+    let (user_id, _) = tests::fixtures::register(&own.environment).await;
     let fill = format!(
         "INSERT INTO session (user_id, token_jti, token, expires_at, revoked)
          SELECT {user_id}, 'old-' || n, n, now() AT TIME ZONE 'utc' - n * interval '1 s', n % 2 = 0
@@ -19,7 +19,7 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
          SELECT int4send(n), 0, now(), now() + CASE WHEN n > 7000 THEN interval '1 h' ELSE interval '0' END
          FROM generate_series(1, 7003) AS n;"
     );
-    own.owner.run(&fill).await;
+    own.owner.batch_execute(&fill).await;
 
     // It signs no tokens, so it needs no key.
     let function = Function::start(
@@ -37,7 +37,7 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
     );
     let left = "SELECT count(*) AS sessions, count(*) FILTER (WHERE token_jti LIKE 'old-%') AS old FROM session";
     assert_eq!(
-        own.owner.row(left, &[]).await,
+        own.owner.query_one(left, &[]).await,
         json!({"sessions": 3_001, "old": 0})
     );
     let again = function.invoke(json!({})).await.expect("a success");
@@ -55,15 +55,15 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
 
 #[tokio::test]
 async fn a_purge_that_fails_says_so_and_a_later_one_works() {
-    let own = OwnDatabase::empty().await;
+    let own = TestDatabase::empty().await;
     let function = Function::start("purge-sessions", &own.environment).await;
     let failure = function.invoke(json!({})).await.expect_err("a failure");
     assert!(
         failure.to_string().contains("run the migrations"),
         "{failure}"
     );
-    let ended = tests::function::run("migrate", &[], &own.environment).await;
-    assert_eq!(ended.status, Some(0), "{}", ended.output);
+    let output = tests::function::run("migrate", &[], &own.environment).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
     let purged = function.invoke(json!({})).await.expect("a success");
     assert_eq!(
         purged,

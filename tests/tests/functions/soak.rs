@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
-use tests::database::{Database, OwnDatabase, variable};
-use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
+use tests::database::{Database, TestDatabase, env_var};
+use tests::function::{Environment, Function, HttpEvent, HttpResponse};
 use tests::{random, unique};
 use tokio::time::sleep;
 
-use crate::routes::{ROUTES, TASK, TASKS};
+use tests::routes::{TASK, TASKS, routes};
 
 const CLIENTS: usize = 8;
 
@@ -34,7 +34,7 @@ struct Fleet(BTreeMap<&'static str, Vec<Function>>);
 impl Fleet {
     async fn start(environments: &[Environment]) -> Self {
         let mut fleet = BTreeMap::<_, Vec<_>>::new();
-        for route in ROUTES {
+        for route in routes() {
             for environment in environments {
                 let function = Function::start(route.function, environment).await;
                 fleet.entry(route.function).or_default().push(function);
@@ -57,11 +57,11 @@ impl Fleet {
         }
     }
 
-    async fn ask(&self, function: &str, request: &HttpEvent) -> HttpAnswer {
+    async fn ask(&self, function: &str, request: &HttpEvent) -> HttpResponse {
         let instances = &self.0[function];
         let answer = instances[random(instances.len())].http(request).await;
         if answer.status == 503 {
-            answer.unavailable();
+            answer.assert_unavailable();
         }
         answer
     }
@@ -70,7 +70,9 @@ impl Fleet {
         let instances = self.0.iter();
         instances
             .flat_map(|(name, functions)| {
-                functions.iter().map(|function| (*name, function.memory()))
+                functions
+                    .iter()
+                    .map(|function| (*name, function.resident_memory()))
             })
             .collect()
     }
@@ -138,7 +140,7 @@ impl Client {
         HttpEvent::new(method, path, values).bearer(&self.token)
     }
 
-    fn is_unavailable(&mut self, answer: &HttpAnswer) -> bool {
+    fn is_unavailable(&mut self, answer: &HttpResponse) -> bool {
         self.unavailable += u64::from(answer.status == 503);
         answer.status == 503
     }
@@ -314,7 +316,7 @@ impl Client {
     async fn close_the_book(mut self, database: &Database) {
         let id: i32 = self.user_id.parse().expect("an id");
         let rows = database
-            .rows(
+            .query(
                 "SELECT id, title, completed FROM task WHERE user_id = $1",
                 &[&id],
             )
@@ -328,7 +330,7 @@ impl Client {
                                 count(*) = (SELECT count(*) FROM session JOIN \"user\" AS owner ON owner.id = user_id
                                             WHERE owner.username = $1) AS has_session
                          FROM \"user\" WHERE username = $1";
-            let found = database.row(count, &[name]).await;
+            let found = database.query_one(count, &[name]).await;
             let users = found["users"].as_u64().expect("a number");
             assert!(
                 users == 1 || (users == 0 && !certain),
@@ -349,7 +351,7 @@ async fn end_sessions(database: &Database, until: &AtomicBool) -> u64 {
     let mut count = 0;
     while !until.load(Ordering::Relaxed) {
         sleep(TERMINATION).await;
-        count += database.rows(end, &[]).await.len() as u64;
+        count += database.query(end, &[]).await.len() as u64;
     }
     count
 }
@@ -357,8 +359,8 @@ async fn end_sessions(database: &Database, until: &AtomicBool) -> u64 {
 #[tokio::test]
 async fn the_database_agrees_with_its_clients_while_sessions_end_at_random() {
     let requests =
-        variable("SOAK_REQUESTS").map_or(REQUESTS, |count| count.parse().expect("a number"));
-    let own = OwnDatabase::migrated().await;
+        env_var("SOAK_REQUESTS").map_or(REQUESTS, |count| count.parse().expect("a number"));
+    let own = TestDatabase::migrated().await;
     let environments: Vec<_> = [Some(own.environment.clone()), own.pooled_environment()]
         .into_iter()
         .flatten()

@@ -3,25 +3,8 @@
 use std::time::Duration;
 
 use tests::function::{Environment, Function, HttpEvent, run};
+use tests::openapi;
 use tokio::time::timeout;
-
-/// Every function that serves a route.
-const ROUTES: [&str; 14] = [
-    "register",
-    "login",
-    "logout",
-    "change-password",
-    "delete-account",
-    "me",
-    "list-tasks",
-    "create-task",
-    "get-task",
-    "update-task",
-    "delete-task",
-    "complete-task",
-    "health",
-    "docs",
-];
 
 const PASSWORD: &str = "s3cret-password";
 
@@ -59,6 +42,8 @@ const BAD_URLS: [(&str, &str); 13] = [
 
 #[tokio::test]
 async fn no_function_starts_with_a_bad_database_url() {
+    let mut functions = openapi::functions();
+    functions.extend(["migrate", "purge-sessions"].map(str::to_owned));
     for (url, sentence) in BAD_URLS {
         let environment = Environment::default()
             .with("DATABASE_URL", url)
@@ -66,21 +51,21 @@ async fn no_function_starts_with_a_bad_database_url() {
             .without("ALLOW_LOCAL_DATABASE")
             // It would be refused an answer there, and hang, if it asked for an event.
             .with("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9");
-        for function in ROUTES.iter().chain(&["migrate", "purge-sessions"]) {
-            let ended = run(function, &[], &environment).await;
+        for function in &functions {
+            let output = run(function, &[], &environment).await;
             assert_eq!(
-                ended.status,
+                output.status,
                 Some(1),
                 "{function} with {url}: {}",
-                ended.output
+                output.text
             );
             assert!(
-                ended.output.contains(sentence),
+                output.text.contains(sentence),
                 "{function} with {url}: {}",
-                ended.output
+                output.text
             );
             assert!(
-                !ended.output.contains(PASSWORD) && !ended.output.contains("s3cret-p"),
+                !output.text.contains(PASSWORD) && !output.text.contains("s3cret-p"),
                 "{function} with {url}"
             );
         }
@@ -92,7 +77,7 @@ async fn a_function_with_bad_settings_asks_for_no_event() {
     let mut function =
         Function::start("list-tasks", &Environment::default().without("SECRET_KEY")).await;
     assert!(
-        timeout(Duration::from_secs(1), function.asked())
+        timeout(Duration::from_secs(1), function.requests_event())
             .await
             .is_ok_and(|asked| !asked)
     );
@@ -108,8 +93,8 @@ async fn every_problem_is_named_at_once() {
         .with("SECRET_KEY", "short")
         .with("SSL_CERT_FILE", "/nowhere/ca.crt")
         .with("ACCESS_TOKEN_EXPIRE_MINUTES", "soon");
-    let ended = run("login", &[], &environment).await;
-    assert_eq!(ended.status, Some(1));
+    let output = run("login", &[], &environment).await;
+    assert_eq!(output.status, Some(1));
     for problem in [
         "sslmode",
         "db.example.com",
@@ -119,12 +104,12 @@ async fn every_problem_is_named_at_once() {
         "\"soon\"",
     ] {
         assert!(
-            ended.output.contains(problem),
+            output.text.contains(problem),
             "{problem} is not in: {}",
-            ended.output
+            output.text
         );
     }
-    assert_eq!(ended.output.lines().count(), 6, "{}", ended.output);
+    assert_eq!(output.text.lines().count(), 6, "{}", output.text);
 }
 
 #[tokio::test]
@@ -139,18 +124,18 @@ async fn a_secret_key_that_is_none_is_refused() {
         ("CHANGE-ME-CHANGE-ME-CHANGE-ME-CHANGE-ME", "placeholder"),
         ("00000000000000000000000000000000", "over and over"),
     ] {
-        let ended = run(
+        let output = run(
             "login",
             &[],
             &Environment::default().with("SECRET_KEY", key),
         )
         .await;
-        assert_eq!(ended.status, Some(1), "{}", ended.output);
-        assert!(ended.output.contains(sentence), "{}", ended.output);
+        assert_eq!(output.status, Some(1), "{}", output.text);
+        assert!(output.text.contains(sentence), "{}", output.text);
         assert!(
-            key.is_empty() || !ended.output.contains(key),
+            key.is_empty() || !output.text.contains(key),
             "the key is in: {}",
-            ended.output
+            output.text
         );
     }
 }
@@ -158,26 +143,26 @@ async fn a_secret_key_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_file_of_certificates_has_to_hold_some() {
     for path in ["/nowhere/ca.crt", "/", "/dev/null"] {
-        let ended = run(
+        let output = run(
             "login",
             &[],
             &Environment::default().with("SSL_CERT_FILE", path),
         )
         .await;
-        assert_eq!(ended.status, Some(1), "{}", ended.output);
+        assert_eq!(output.status, Some(1), "{}", output.text);
         assert!(
-            ended.output.contains("SSL_CERT_FILE") && ended.output.contains(path),
+            output.text.contains("SSL_CERT_FILE") && output.text.contains(path),
             "{}",
-            ended.output
+            output.text
         );
     }
 }
 
 #[tokio::test]
 async fn a_function_outside_of_lambda_says_so() {
-    let ended = run("login", &[], &Environment::default()).await;
-    assert_eq!(ended.status, Some(1));
-    assert!(ended.output.contains("./dev up"), "{}", ended.output);
+    let output = run("login", &[], &Environment::default()).await;
+    assert_eq!(output.status, Some(1));
+    assert!(output.text.contains("./dev up"), "{}", output.text);
 }
 
 #[tokio::test]
@@ -192,7 +177,7 @@ async fn the_log_names_the_database_and_no_secret() {
     let key = std::env::var("SECRET_KEY").expect("a SECRET_KEY");
 
     let mut function = Function::start("health", &environment).await;
-    function.ready().await;
+    function.wait_until_ready().await;
     assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     let log = function.stop().await;
     for word in [

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 use tests::api::PASSWORD;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::{Environment, Function, HttpEvent, TRACE_ID};
 use tests::newest_migration;
 
-use crate::routes::{ROUTES, Stage, route};
+use tests::fixtures::Fixtures;
+use tests::routes::{route, routes};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -38,9 +39,9 @@ fn between(value: &Value, low: f64, high: f64) {
 
 #[tokio::test]
 async fn a_process_has_one_line_and_each_of_its_requests_another() {
-    let scene = Stage::new().await.scene(route("get-task")).await;
+    let route_case = Fixtures::new().await.route_case(route("get-task")).await;
     let function = Function::start("get-task", &at_level("INFO")).await;
-    let request = scene.request().header("traceparent", TRACEPARENT);
+    let request = route_case.request().header("traceparent", TRACEPARENT);
     let ids = [
         function.http(&request).await.headers["x-request-id"].clone(),
         function.http(&request).await.headers["x-request-id"].clone(),
@@ -79,7 +80,7 @@ async fn a_process_has_one_line_and_each_of_its_requests_another() {
         assert_eq!(line["route"], "GET /api/{user_id}/tasks/{id}");
         assert_eq!(
             (&line["status"], &line["user_id"]),
-            (&json!(200), &json!(scene.id()))
+            (&json!(200), &json!(route_case.user_id_number()))
         );
         assert_eq!(
             (&line["round_trips"], &line["retries"]),
@@ -101,17 +102,30 @@ async fn a_process_has_one_line_and_each_of_its_requests_another() {
 
 #[tokio::test]
 async fn a_refusal_has_its_class_and_a_fault_its_cause_too() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let environment = own.environment.clone().with("AWS_LAMBDA_LOG_LEVEL", "INFO");
-    let scene = Stage::on(&environment).await.scene(route("me")).await;
+    let route_case = Fixtures::in_environment(&environment)
+        .await
+        .route_case(route("me"))
+        .await;
     let function = Function::start("me", &environment).await;
     assert_eq!(
-        function.http(&scene.request().anonymous()).await.status,
+        function
+            .http(&route_case.request().anonymous())
+            .await
+            .status,
         401
     );
-    own.owner.run("ALTER TABLE \"user\" RENAME TO former").await;
-    function.http(&scene.request()).await.unavailable();
-    own.owner.run("ALTER TABLE former RENAME TO \"user\"").await;
+    own.owner
+        .batch_execute("ALTER TABLE \"user\" RENAME TO former")
+        .await;
+    function
+        .http(&route_case.request())
+        .await
+        .assert_unavailable();
+    own.owner
+        .batch_execute("ALTER TABLE former RENAME TO \"user\"")
+        .await;
     let log = with_message(&lines(&function.stop().await), "answered");
     let [refused, failed] = &log[..] else {
         panic!("{log:?}")
@@ -135,9 +149,9 @@ async fn a_refusal_has_its_class_and_a_fault_its_cause_too() {
 
 #[tokio::test]
 async fn above_info_the_log_has_faults_alone() {
-    let scene = Stage::new().await.scene(route("me")).await;
+    let route_case = Fixtures::new().await.route_case(route("me")).await;
     let function = Function::start("me", &at_level("ERROR")).await;
-    assert_eq!(function.http(&scene.request()).await.status, 200);
+    assert_eq!(function.http(&route_case.request()).await.status, 200);
     assert_eq!(function.stop().await, "");
 }
 
@@ -155,9 +169,9 @@ fn metrics(directive: &Value, line: &Value) -> String {
 
 #[tokio::test]
 async fn metrics_are_in_the_lines_where_they_have_a_namespace() {
-    let scene = Stage::new().await.scene(route("me")).await;
+    let route_case = Fixtures::new().await.route_case(route("me")).await;
     let function = Function::start("me", &at_level("INFO").with("METRICS_NAMESPACE", "todo")).await;
-    for request in [scene.request(), scene.request().anonymous()] {
+    for request in [route_case.request(), route_case.request().anonymous()] {
         function.http(&request).await;
     }
     let log = with_message(&lines(&function.stop().await), "answered");
@@ -189,11 +203,11 @@ async fn metrics_are_in_the_lines_where_they_have_a_namespace() {
 #[tokio::test]
 async fn nothing_of_a_request_is_logged_but_what_the_log_is_for() {
     const MARK: &str = "what-no-log-may-have";
-    let stage = Stage::new().await;
-    for route in ROUTES {
-        let scene = stage.scene(route).await;
+    let fixtures = Fixtures::new().await;
+    for route in routes() {
+        let route_case = fixtures.route_case(route).await;
         let function = Function::start(route.function, &at_level("TRACE")).await;
-        let hostile = scene
+        let hostile = route_case
             .request()
             .json(&json!({
                 "username": MARK, "email": format!("{MARK}@example.com"), "password": format!("{PASSWORD} {MARK}"),
@@ -215,7 +229,7 @@ async fn nothing_of_a_request_is_logged_but_what_the_log_is_for() {
         let log = function.stop().await;
         assert!(log.contains("\"answered\""), "{log}");
         assert!(
-            !log.contains(MARK) && !log.contains(&scene.token),
+            !log.contains(MARK) && !log.contains(&route_case.token),
             "{}",
             route.function
         );
@@ -224,29 +238,29 @@ async fn nothing_of_a_request_is_logged_but_what_the_log_is_for() {
 
 #[tokio::test]
 async fn every_login_and_every_refusal_is_in_the_log() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let environment = own.environment.clone().with("AWS_LAMBDA_LOG_LEVEL", "INFO");
     let environment = environment.with("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", "1");
-    let stage = Stage::on(&environment).await;
-    let (scene, thief) = (
-        stage.scene(route("login")).await,
-        stage.scene(route("get-task")).await,
+    let fixtures = Fixtures::in_environment(&environment).await;
+    let (route_case, thief) = (
+        fixtures.route_case(route("login")).await,
+        fixtures.route_case(route("get-task")).await,
     );
     let login = Function::start("login", &environment).await;
-    let wrong = json!({"email": scene.email, "password": "wrong"});
+    let wrong = json!({"email": route_case.email, "password": "wrong"});
     for request in [
-        scene.request(),
-        scene.request().json(&wrong),
-        scene.request(),
-        scene.request().json(&json!({})),
+        route_case.request(),
+        route_case.request().json(&wrong),
+        route_case.request(),
+        route_case.request().json(&json!({})),
     ] {
         login.http(&request).await;
     }
     let get_task = Function::start("get-task", &environment).await;
-    let victims = stage.scene(route("get-task")).await;
+    let victims = fixtures.route_case(route("get-task")).await;
     for request in [
         victims.request().bearer(&thief.token),
-        thief.about(&victims.task_id).request(),
+        thief.with_task_id(&victims.task_id).request(),
         victims.request().bearer("forged"),
     ] {
         get_task.http(&request).await;
@@ -260,12 +274,12 @@ async fn every_login_and_every_refusal_is_in_the_log() {
     assert_eq!(
         found,
         [
-            json!([200, null, scene.id()]),
+            json!([200, null, route_case.user_id_number()]),
             json!([401, "wrong_credentials", null]),
             json!([429, "too_many_attempts", null]),
             json!([422, "invalid", null]),
-            json!([403, "not_yours", thief.id()]),
-            json!([404, "task_not_found", thief.id()]),
+            json!([403, "not_yours", thief.user_id_number()]),
+            json!([404, "task_not_found", thief.user_id_number()]),
             json!([401, "invalid_token", null]),
         ]
     );
@@ -285,13 +299,16 @@ async fn the_deep_health_check_tells_how_long_the_database_took() {
 
 #[tokio::test]
 async fn the_deep_health_check_is_503_where_the_schema_is_behind() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let function = Function::start("health", &own.environment).await;
     assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     own.owner
-        .run("DELETE FROM refinery_schema_history WHERE version > 1")
+        .batch_execute("DELETE FROM refinery_schema_history WHERE version > 1")
         .await;
-    function.http(&HttpEvent::deep_health()).await.unavailable();
+    function
+        .http(&HttpEvent::deep_health())
+        .await
+        .assert_unavailable();
     let alive = function.http(&HttpEvent::new("GET", "/health", &[])).await;
     assert_eq!((alive.status, alive.body), (200, json!({"status": "ok"})));
     own.drop().await;

@@ -1,6 +1,6 @@
 //! Telling a schema that is not as it should be.
 
-use tests::database::{OwnDatabase, drop_template};
+use tests::database::{TestDatabase, drop_template};
 use tests::function::run;
 
 /// A change to the schema, and the lines by which it is told.
@@ -145,11 +145,11 @@ const DRIFTS: [(&str, &[&str]); 34] = [
     ),
 ];
 
-async fn differences(own: &OwnDatabase) -> (Option<i32>, Vec<String>) {
-    let ended = run("migrate", &["--verify"], &own.environment).await;
-    let mut lines: Vec<String> = ended.output.lines().map(str::to_owned).collect();
+async fn differences(own: &TestDatabase) -> (Option<i32>, Vec<String>) {
+    let output = run("migrate", &["--verify"], &own.environment).await;
+    let mut lines: Vec<String> = output.text.lines().map(str::to_owned).collect();
     let last = lines.pop().expect("a line");
-    if ended.status == Some(0) {
+    if output.status == Some(0) {
         assert!(last.contains("is as this build expects it"), "{last}");
     } else {
         assert!(
@@ -157,15 +157,15 @@ async fn differences(own: &OwnDatabase) -> (Option<i32>, Vec<String>) {
             "{last}"
         );
     }
-    (ended.status, lines)
+    (output.status, lines)
 }
 
 #[tokio::test]
 async fn every_kind_of_drift_is_named() {
-    let template = OwnDatabase::migrated().await.into_template();
+    let template = TestDatabase::migrated().await.into_template();
     for (change, lines) in DRIFTS {
-        let own = OwnDatabase::like(&template).await;
-        own.owner.run(change).await;
+        let own = TestDatabase::from_template(&template).await;
+        own.owner.batch_execute(change).await;
         let status = i32::from(!lines.is_empty());
         let (found_status, found) = differences(&own).await;
         assert_eq!(found, lines, "{change}");
@@ -177,11 +177,11 @@ async fn every_kind_of_drift_is_named() {
 
 #[tokio::test]
 async fn all_drift_is_named_at_once() {
-    let own = OwnDatabase::migrated().await;
+    let own = TestDatabase::migrated().await;
     let chosen = [1, 6, 8, 13, 16, 19, 21, 25].map(|number| DRIFTS[number]);
     let mut expected = Vec::new();
     for (change, lines) in chosen {
-        own.owner.run(change).await;
+        own.owner.batch_execute(change).await;
         expected.extend_from_slice(lines);
     }
     let (status, mut found) = differences(&own).await;
@@ -191,13 +191,13 @@ async fn all_drift_is_named_at_once() {
     assert_eq!(found, expected);
 
     // A run of the migrations finds them, too.
-    let ended = run("migrate", &[], &own.environment).await;
-    assert_eq!(ended.status, Some(1), "{}", ended.output);
+    let output = run("migrate", &[], &own.environment).await;
+    assert_eq!(output.status, Some(1), "{}", output.text);
     for line in expected {
         assert!(
-            ended.output.contains(line),
+            output.text.contains(line),
             "{line} is not in: {}",
-            ended.output
+            output.text
         );
     }
     own.drop().await;
@@ -205,7 +205,7 @@ async fn all_drift_is_named_at_once() {
 
 #[tokio::test]
 async fn a_database_without_tables_lacks_them_all() {
-    let own = OwnDatabase::empty().await;
+    let own = TestDatabase::empty().await;
     let (status, found) = differences(&own).await;
     assert_eq!(status, Some(1));
     for line in [
@@ -219,7 +219,7 @@ async fn a_database_without_tables_lacks_them_all() {
     let tables =
         "SELECT count(*) AS tables FROM information_schema.tables WHERE table_schema = 'public'";
     assert_eq!(
-        own.owner.row(tables, &[]).await,
+        own.owner.query_one(tables, &[]).await,
         serde_json::json!({"tables": 0})
     );
     own.drop().await;

@@ -4,40 +4,40 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tests::database::OwnDatabase;
-use tests::former::{Former, LONG_PASSWORD, PASSWORD};
-use tests::function::{Environment, Function, HttpAnswer, HttpEvent, run, spawn};
+use tests::database::TestDatabase;
+use tests::function::{Environment, Function, HttpEvent, HttpResponse, run, spawn};
+use tests::legacy::{LONG_PASSWORD, LegacySchema, PASSWORD};
 use tests::{token, unique};
 use tokio::time::{sleep, timeout};
 
-async fn former_database(former: Former, users: u32) -> OwnDatabase {
-    let own = OwnDatabase::empty().await;
-    own.owner.run(&former.tables()).await;
-    own.owner.run(&former.rows(users)).await;
+async fn former_database(former: LegacySchema, users: u32) -> TestDatabase {
+    let own = TestDatabase::empty().await;
+    own.owner.batch_execute(&former.tables()).await;
+    own.owner.batch_execute(&former.rows(users)).await;
     own
 }
 
 /// Runs the migrations, which must succeed, and gives what they say.
-async fn migrate(own: &OwnDatabase) -> String {
-    let ended = run("migrate", &[], &own.environment).await;
-    assert_eq!(ended.status, Some(0), "{}", ended.output);
-    ended.output
+async fn migrate(own: &TestDatabase) -> String {
+    let output = run("migrate", &[], &own.environment).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
+    output.text
 }
 
-async fn verify(own: &OwnDatabase) {
-    let ended = run("migrate", &["--verify"], &own.environment).await;
-    assert_eq!(ended.status, Some(0), "{}", ended.output);
+async fn verify(own: &TestDatabase) {
+    let output = run("migrate", &["--verify"], &own.environment).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
 }
 
-async fn rows(own: &OwnDatabase, table: &str) -> Vec<Value> {
+async fn rows(own: &TestDatabase, table: &str) -> Vec<Value> {
     let query = format!("SELECT * FROM \"{table}\" ORDER BY id");
-    own.owner.rows(&query, &[]).await
+    own.owner.query(&query, &[]).await
 }
 
-async fn sequences(own: &OwnDatabase) -> Vec<Value> {
+async fn sequences(own: &TestDatabase) -> Vec<Value> {
     let query = "SELECT last_value, is_called FROM user_id_seq
                  UNION ALL SELECT last_value, is_called FROM task_id_seq";
-    own.owner.rows(query, &[]).await
+    own.owner.query(query, &[]).await
 }
 
 fn text<'a>(row: &'a Value, column: &str) -> &'a str {
@@ -95,7 +95,7 @@ fn adopted_sessions(tables: Vec<Vec<Value>>) -> BTreeMap<String, Value> {
 
 #[tokio::test]
 async fn every_shape_of_the_former_service_is_adopted_and_no_row_is_lost() {
-    for former in Former::all() {
+    for former in LegacySchema::all() {
         let own = former_database(former, 20).await;
         let users = adopted_users(rows(&own, "user").await);
         let tasks = adopted_tasks(rows(&own, "task").await);
@@ -124,7 +124,7 @@ async fn every_shape_of_the_former_service_is_adopted_and_no_row_is_lost() {
         let others =
             "SELECT typname FROM pg_type WHERE typname IN ('priorityenum', 'user_sessions')";
         assert_eq!(
-            own.owner.rows(others, &[]).await,
+            own.owner.query(others, &[]).await,
             [] as [Value; 0],
             "{former:?}"
         );
@@ -139,17 +139,19 @@ async fn every_shape_of_the_former_service_is_adopted_and_no_row_is_lost() {
 
 #[tokio::test]
 async fn tables_without_rows_are_adopted() {
-    let own = OwnDatabase::empty().await;
-    own.owner.run(&Former::all()[6].tables()).await;
+    let own = TestDatabase::empty().await;
+    own.owner
+        .batch_execute(&LegacySchema::all()[6].tables())
+        .await;
     migrate(&own).await;
     verify(&own).await;
     // There is nobody to keep a former password of.
     let kept = "SELECT to_regclass('former_password') IS NOT NULL AS kept";
-    assert_eq!(own.owner.row(kept, &[]).await, json!({"kept": false}));
+    assert_eq!(own.owner.query_one(kept, &[]).await, json!({"kept": false}));
     own.drop().await;
 }
 
-async fn log_in(login: &Function, email: &str, password: &str) -> HttpAnswer {
+async fn log_in(login: &Function, email: &str, password: &str) -> HttpResponse {
     let body = json!({"email": email, "password": password});
     login
         .http(&HttpEvent::new("POST", "/api/auth/login", &[]).json(&body))
@@ -158,7 +160,7 @@ async fn log_in(login: &Function, email: &str, password: &str) -> HttpAnswer {
 
 #[tokio::test]
 async fn every_adopted_user_logs_in_and_is_given_a_new_hash() {
-    let own = former_database(Former::USUAL, 1).await;
+    let own = former_database(LegacySchema::USUAL, 1).await;
     migrate(&own).await;
     let login = Function::start("login", &own.environment).await;
     for (email, password, id) in [
@@ -188,7 +190,7 @@ async fn every_adopted_user_logs_in_and_is_given_a_new_hash() {
     let hashes = "SELECT count(*) AS users, count(*) FILTER (WHERE hashed_password LIKE '$argon2id$%') AS rehashed
                   FROM \"user\"";
     assert_eq!(
-        own.owner.row(hashes, &[]).await,
+        own.owner.query_one(hashes, &[]).await,
         json!({"users": 9, "rehashed": 9})
     );
     own.drop().await;
@@ -197,7 +199,7 @@ async fn every_adopted_user_logs_in_and_is_given_a_new_hash() {
 #[tokio::test]
 async fn of_addresses_that_differ_by_case_only_the_exact_spellings_are_known_and_none_can_be_added()
 {
-    let own = former_database(Former::USUAL, 0).await;
+    let own = former_database(LegacySchema::USUAL, 0).await;
     migrate(&own).await;
     let login = Function::start("login", &own.environment).await;
     let register = Function::start("register", &own.environment).await;
@@ -242,13 +244,13 @@ fn former_token(user_id: i64, session: &str) -> String {
 
 #[tokio::test]
 async fn tokens_of_the_former_service_keep_working_and_its_logouts_too() {
-    for former in Former::all() {
+    for former in LegacySchema::all() {
         let own = former_database(former, 20).await;
         migrate(&own).await;
         let me = Function::start("me", &own.environment).await;
         let sessions = "SELECT user_id, token_jti, NOT revoked AND expires_at > now() AT TIME ZONE 'utc' AS lives
                         FROM session ORDER BY id";
-        for session in own.owner.rows(sessions, &[]).await {
+        for session in own.owner.query(sessions, &[]).await {
             let user_id = session["user_id"].as_i64().expect("an id");
             let token = former_token(user_id, text(&session, "token_jti"));
             let answer = me
@@ -269,9 +271,9 @@ async fn tokens_of_the_former_service_keep_working_and_its_logouts_too() {
 }
 
 /// Everything in the former service's tables, in short.
-async fn content(own: &OwnDatabase) -> Value {
+async fn content(own: &TestDatabase) -> Value {
     own.owner
-        .row(
+        .query_one(
             "SELECT (SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM \"user\" AS t) AS users,
                     (SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM task AS t) AS tasks,
                     (SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM session AS t) AS sessions",
@@ -281,10 +283,10 @@ async fn content(own: &OwnDatabase) -> Value {
 }
 
 /// Waits until a condition on the database holds.
-async fn until(own: &OwnDatabase, condition: &str) {
+async fn until(own: &TestDatabase, condition: &str) {
     let query = format!("SELECT {condition} AS holds");
     let holds = async {
-        while own.owner.row(&query, &[]).await["holds"] == false {
+        while own.owner.query_one(&query, &[]).await["holds"] == false {
             sleep(Duration::from_millis(10)).await;
         }
     };
@@ -302,11 +304,11 @@ async fn a_migration_that_is_killed_changes_nothing_and_the_next_one_finishes() 
     let kill_process = "";
     let kill_connection = "SELECT pg_terminate_backend(pid) ";
     for kill in [kill_process, kill_connection] {
-        let own = former_database(Former::USUAL, 100).await;
+        let own = former_database(LegacySchema::USUAL, 100).await;
         let before = content(&own).await;
         // It stops close to its end, with everything changed, since it waits for what another may be about to create.
         let other = own.connect().await;
-        other.run("BEGIN; CREATE FUNCTION set_user_email_key() RETURNS integer LANGUAGE sql AS 'SELECT 1'").await;
+        other.batch_execute("BEGIN; CREATE FUNCTION set_user_email_key() RETURNS integer LANGUAGE sql AS 'SELECT 1'").await;
         let mut process = spawn("migrate", &own.environment);
         until(
             &own,
@@ -317,7 +319,7 @@ async fn a_migration_that_is_killed_changes_nothing_and_the_next_one_finishes() 
             process.start_kill().expect("a process");
         } else {
             own.owner
-                .rows(
+                .query(
                     &format!("{kill} {OTHERS} AND wait_event_type = 'Lock'"),
                     &[],
                 )
@@ -338,17 +340,17 @@ async fn a_migration_that_is_killed_changes_nothing_and_the_next_one_finishes() 
 
 #[tokio::test]
 async fn a_table_that_is_in_use_stops_a_migration_in_time_and_without_a_change() {
-    let own = former_database(Former::USUAL, 1).await;
+    let own = former_database(LegacySchema::USUAL, 1).await;
     let before = content(&own).await;
-    own.owner.run("BEGIN; SELECT FROM task").await;
-    let ended = run("migrate", &[], &own.environment).await;
-    assert_eq!(ended.status, Some(1), "{}", ended.output);
+    own.owner.batch_execute("BEGIN; SELECT FROM task").await;
+    let output = run("migrate", &[], &own.environment).await;
+    assert_eq!(output.status, Some(1), "{}", output.text);
     assert!(
-        ended.output.contains("idle in a transaction"),
+        output.text.contains("idle in a transaction"),
         "{}",
-        ended.output
+        output.text
     );
-    own.owner.run("ROLLBACK").await;
+    own.owner.batch_execute("ROLLBACK").await;
     assert_eq!(content(&own).await, before);
     migrate(&own).await;
     own.drop().await;
@@ -356,17 +358,17 @@ async fn a_table_that_is_in_use_stops_a_migration_in_time_and_without_a_change()
 
 #[tokio::test]
 async fn a_view_that_keeps_a_column_from_changing_is_named_and_nothing_is_changed() {
-    let own = former_database(Former::USUAL, 1).await;
+    let own = former_database(LegacySchema::USUAL, 1).await;
     let before = content(&own).await;
     own.owner
-        .run("CREATE VIEW urgent AS SELECT id FROM task WHERE priority = 'HIGH'")
+        .batch_execute("CREATE VIEW urgent AS SELECT id FROM task WHERE priority = 'HIGH'")
         .await;
-    let ended = run("migrate", &[], &own.environment).await;
-    assert_eq!(ended.status, Some(1), "{}", ended.output);
+    let output = run("migrate", &[], &own.environment).await;
+    assert_eq!(output.status, Some(1), "{}", output.text);
     assert!(
-        ended.output.contains("on view urgent depends on column"),
+        output.text.contains("on view urgent depends on column"),
         "{}",
-        ended.output
+        output.text
     );
     assert_eq!(content(&own).await, before);
     own.drop().await;
@@ -374,9 +376,9 @@ async fn a_view_that_keeps_a_column_from_changing_is_named_and_nothing_is_change
 
 #[tokio::test]
 async fn what_an_operator_added_to_the_sessions_goes_with_them() {
-    let own = former_database(Former::all()[6], 10).await;
+    let own = former_database(LegacySchema::all()[6], 10).await;
     own.owner
-        .run(
+        .batch_execute(
             "ALTER TABLE session ALTER token TYPE varchar(255) USING md5(token);
              ALTER TABLE user_sessions ADD COLUMN device text;
              UPDATE user_sessions SET device = 'device of ' || token_jti;
@@ -386,12 +388,12 @@ async fn what_an_operator_added_to_the_sessions_goes_with_them() {
         )
         .await;
     let sessions = "SELECT token_jti, token, device FROM user_sessions ORDER BY token_jti";
-    let before = own.owner.rows(sessions, &[]).await;
+    let before = own.owner.query(sessions, &[]).await;
     migrate(&own).await;
     verify(&own).await;
     let sessions =
         "SELECT token_jti, token, device FROM session WHERE device IS NOT NULL ORDER BY token_jti";
-    let after = own.owner.rows(sessions, &[]).await;
+    let after = own.owner.query(sessions, &[]).await;
     let alone = |rows: &[Value]| -> Vec<Value> {
         rows.iter()
             .filter(|row| text(row, "token_jti").ends_with("user_sessions"))
@@ -405,8 +407,8 @@ async fn what_an_operator_added_to_the_sessions_goes_with_them() {
 
 #[tokio::test]
 async fn a_hundred_thousand_tasks_are_adopted_in_ten_seconds() {
-    let own = former_database(Former::all()[6], 21_700).await;
-    let tasks = own.owner.row("SELECT count(*) FROM task", &[]).await;
+    let own = former_database(LegacySchema::all()[6], 21_700).await;
+    let tasks = own.owner.query_one("SELECT count(*) FROM task", &[]).await;
     assert!(tasks["count"].as_u64() > Some(100_000), "{tasks}");
     let started = Instant::now();
     migrate(&own).await;
@@ -415,12 +417,15 @@ async fn a_hundred_thousand_tasks_are_adopted_in_ten_seconds() {
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(own.owner.row("SELECT count(*) FROM task", &[]).await, tasks);
+    assert_eq!(
+        own.owner.query_one("SELECT count(*) FROM task", &[]).await,
+        tasks
+    );
     own.drop().await;
 }
 
 /// The columns and keys of the former service's tables, wherever they stand.
-async fn shape(own: &OwnDatabase) -> Vec<Value> {
+async fn shape(own: &TestDatabase) -> Vec<Value> {
     let query = "
         SELECT attrelid::regclass::text AS relation, attname::text AS name,
                format('%s %s %s', format_type(atttypid, atttypmod), attnotnull, regexp_replace(pg_get_expr(adbin, adrelid), '''.*''', ''))
@@ -436,13 +441,13 @@ async fn shape(own: &OwnDatabase) -> Vec<Value> {
         SELECT typname::text, enumlabel::text, enumsortorder::text
         FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid
         ORDER BY 1, 2, 3";
-    own.owner.rows(query, &[]).await
+    own.owner.query(query, &[]).await
 }
 
 #[tokio::test]
 async fn the_way_back_restores_the_former_shape_with_the_new_rows() {
     let script = tests::read("sql/restore_former_schema.sql");
-    for former in Former::all() {
+    for former in LegacySchema::all() {
         let own = former_database(former, 3).await;
         let before = rows(&own, "user").await;
         migrate(&own).await;
@@ -453,7 +458,7 @@ async fn the_way_back_restores_the_former_shape_with_the_new_rows() {
             log_in(&login, "ada@example.com", PASSWORD).await.status,
             200
         );
-        let (new_id, token) = crate::events::register(&own.environment).await;
+        let (new_id, token) = tests::fixtures::register(&own.environment).await;
         let create = Function::start("create-task", &own.environment).await;
         let request = HttpEvent::new("POST", "/api/{user_id}/tasks", &[&new_id]).bearer(&token);
         let task = create
@@ -463,7 +468,7 @@ async fn the_way_back_restores_the_former_shape_with_the_new_rows() {
         let users = rows(&own, "user").await;
         let (tasks, sessions) = (rows(&own, "task").await, rows(&own, "session").await);
 
-        own.owner.run(&script).await;
+        own.owner.batch_execute(&script).await;
 
         let restored = rows(&own, "user").await;
         assert_eq!(restored.len(), before.len() + 1, "{former:?}");
@@ -485,13 +490,13 @@ async fn the_way_back_restores_the_former_shape_with_the_new_rows() {
             sessions.len(),
             "{former:?}"
         );
-        let fresh = OwnDatabase::empty().await;
-        let as_before = Former {
+        let fresh = TestDatabase::empty().await;
+        let as_before = LegacySchema {
             sessions: &["session", "user_sessions"],
             constraints: true,
-            ..Former::USUAL
+            ..LegacySchema::USUAL
         };
-        fresh.owner.run(&as_before.tables()).await;
+        fresh.owner.batch_execute(&as_before.tables()).await;
         let with_constraints = |shape: Vec<Value>| -> Vec<Value> {
             // An index of the former service's serves as well as a constraint.
             let is_unique = |row: &Value| text(row, "is").starts_with("UNIQUE");
@@ -525,7 +530,7 @@ async fn the_way_back_restores_the_former_shape_with_the_new_rows() {
 
 #[tokio::test]
 async fn a_function_on_a_database_that_is_not_yet_adopted_is_unavailable() {
-    let own = former_database(Former::USUAL, 1).await;
+    let own = former_database(LegacySchema::USUAL, 1).await;
     let login = Function::start("login", &own.environment).await;
     assert_eq!(
         log_in(&login, "ada@example.com", PASSWORD).await.status,

@@ -12,7 +12,7 @@ pub const LONG_PASSWORD: &str =
 
 /// How one of its databases looks, which depends on the release that made it and on who has worked on it since.
 #[derive(Clone, Copy, Debug)]
-pub struct Former {
+pub struct LegacySchema {
     /// The tables that hold sessions.
     pub sessions: &'static [&'static str],
     /// The enum's name, and its labels.
@@ -28,7 +28,7 @@ const TITLE: (&str, [&str; 3]) = ("priority_enum", ["High", "Medium", "Low"]);
 /// What an older script of the former service made.
 const MIXED: (&str, [&str; 3]) = ("priority_enum", ["LOW", "MEDIUM", "HIGH"]);
 
-impl Former {
+impl LegacySchema {
     /// The most usual one.
     pub const USUAL: Self = Self {
         sessions: &["session"],

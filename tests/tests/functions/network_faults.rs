@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::certificate::SelfSigned;
-use tests::database::{self, Database, OwnDatabase};
-use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
+use tests::certificate::SelfSignedCertificate;
+use tests::chaos_proxy::{ChaosProxy, Direction, Fault};
+use tests::database::{self, Database, TestDatabase};
+use tests::function::{Environment, Function, HttpEvent, HttpResponse};
 use tests::neon_proxy::NeonProxy;
-use tests::relay::{Fault, Relay, Side};
-use tests::{leave_out, unique};
+use tests::{skip, unique};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::routes::{ROUTES, Scene, Stage, route};
+use tests::fixtures::{Fixtures, RouteCase};
+use tests::routes::{route, routes};
 
 /// More than the time for which a connection is trusted after it was last heard.
 const DOUBT: Duration = Duration::from_millis(5_200);
@@ -31,28 +32,28 @@ const NO_ANSWER: Duration = Duration::from_secs(8);
 /// The time in which bytes arrive at another process of this machine.
 const ARRIVAL: Duration = Duration::from_millis(50);
 
-/// An instance, with a relay of its own between it and the database.
+/// An instance, with a proxy of its own between it and the database.
 pub(crate) struct Instance {
     pub(crate) function: Function,
-    pub(crate) relay: Relay,
+    pub(crate) proxy: ChaosProxy,
     /// What the server calls its sessions.
     name: String,
 }
 
 impl Instance {
-    /// One that connects by way of a relay which may have something in store.
-    async fn start(function: &str, relay: Relay) -> Self {
-        Self::start_on(function, relay, &Environment::default()).await
+    /// One that connects by way of a proxy which may have something in store.
+    async fn start(function: &str, proxy: ChaosProxy) -> Self {
+        Self::start_on(function, proxy, &Environment::default()).await
     }
 
-    async fn start_on(function: &str, relay: Relay, environment: &Environment) -> Self {
+    async fn start_on(function: &str, proxy: ChaosProxy, environment: &Environment) -> Self {
         let name = format!("test-{}", unique());
-        let url = relay.before(environment.value("DATABASE_URL"));
+        let url = proxy.url_for(environment.value("DATABASE_URL"));
         let url = format!("{url}&application_name={name}");
         let environment = environment.clone().with("DATABASE_URL", url);
         Self {
             function: Function::start(function, &environment).await,
-            relay,
+            proxy,
             name,
         }
     }
@@ -63,12 +64,12 @@ impl Instance {
     }
 
     async fn connected_on(function: &str, environment: &Environment) -> Self {
-        let instance = Self::start_on(function, Relay::start().await, environment).await;
+        let instance = Self::start_on(function, ChaosProxy::start().await, environment).await;
         // It has asked for the schema's version, and has the answer.
         let asked = "SELECT 1 FROM pg_stat_activity
                      WHERE application_name = $1 AND state = 'idle' AND query <> ''";
         let database = look().await;
-        let asked = async || !database.rows(asked, &[&instance.name]).await.is_empty();
+        let asked = async || !database.query(asked, &[&instance.name]).await.is_empty();
         eventually("a connection", asked).await;
         sleep(ARRIVAL).await;
         instance
@@ -78,11 +79,11 @@ impl Instance {
     async fn end_sessions(&self, database: &Database) {
         let end =
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
-        assert_eq!(database.rows(end, &[&self.name]).await.len(), 1);
+        assert_eq!(database.query(end, &[&self.name]).await.len(), 1);
     }
 
     /// Sends a request, and sees that the answer comes in time.
-    async fn answer(&self, request: &HttpEvent, limit: Duration) -> HttpAnswer {
+    async fn answer(&self, request: &HttpEvent, limit: Duration) -> HttpResponse {
         self.answer_while(request, limit, async {}).await
     }
 
@@ -92,7 +93,7 @@ impl Instance {
         request: &HttpEvent,
         limit: Duration,
         event: impl Future<Output = ()>,
-    ) -> HttpAnswer {
+    ) -> HttpResponse {
         let started = Instant::now();
         let (answer, ()) = tokio::join!(self.function.http(request), event);
         let took = started.elapsed();
@@ -108,17 +109,19 @@ async fn eventually(what: &str, happens: impl AsyncFn() -> bool) {
             sleep(ARRIVAL).await;
         }
     };
-    let ended = timeout(Duration::from_secs(20), wait).await;
-    assert!(ended.is_ok(), "there is not: {what}");
+    let waited = timeout(Duration::from_secs(20), wait).await;
+    assert!(waited.is_ok(), "there is not: {what}");
 }
 
 async fn look() -> Database {
-    database::connect("faults").await.expect("a DATABASE_URL")
+    database::connect_or_skip("faults")
+        .await
+        .expect("a DATABASE_URL")
 }
 
 /// How many round trips a first connection takes, the schema's version included.
 async fn connecting() -> u64 {
-    Instance::connected("me").await.relay.round_trips()
+    Instance::connected("me").await.proxy.round_trips()
 }
 
 /// Sees that every route does after one thing, and while another happens, and in time, what it does without.
@@ -127,18 +130,18 @@ async fn no_route_notices(
     meanwhile: impl AsyncFn(&Instance, &Database),
 ) {
     let database = look().await;
-    let stage = Stage::new().await;
-    join_all(ROUTES.map(async |route| {
-        let [_, after] = stage.without_fault(route, &database).await;
-        let scene = stage.scene(route).await;
+    let fixtures = Fixtures::new().await;
+    join_all(routes().iter().map(async |route| {
+        let [_, after] = fixtures.expected_snapshots(route, &database).await;
+        let route_case = fixtures.route_case(route).await;
         let instance = Instance::connected(route.function).await;
         before(&instance, &database).await;
         let event = meanwhile(&instance, &database);
         let answer = instance
-            .answer_while(&scene.request(), PROOF_AND_CONNECTING, event)
+            .answer_while(&route_case.request(), PROOF_AND_CONNECTING, event)
             .await;
-        assert!(scene.is_answered_by(&answer), "{route:?}: {answer:?}");
-        assert_eq!(scene.books(&database).await, after, "{route:?}");
+        assert!(route_case.is_success(&answer), "{route:?}: {answer:?}");
+        assert_eq!(route_case.snapshot(&database).await, after, "{route:?}");
     }))
     .await;
 }
@@ -149,7 +152,7 @@ async fn no_route_notices(
 async fn no_route_notices_that_its_connection_was_ended_while_idle() {
     let end = async |instance: &Instance, database: &Database| {
         instance.end_sessions(database).await;
-        instance.relay.left().await;
+        instance.proxy.wait_until_closed().await;
     };
     no_route_notices(end, async |_, _| ()).await;
 }
@@ -169,7 +172,7 @@ async fn no_route_notices_that_its_connection_was_ended_while_frozen() {
 
 #[tokio::test]
 async fn a_connection_that_was_ended_during_a_long_freeze_is_replaced_before_it_is_used() {
-    let scene = Stage::new().await.scene(route("get-task")).await;
+    let route_case = Fixtures::new().await.route_case(route("get-task")).await;
     let instance = Instance::connected("get-task").await;
     instance.function.freeze();
     instance.end_sessions(&look().await).await;
@@ -178,9 +181,9 @@ async fn a_connection_that_was_ended_during_a_long_freeze_is_replaced_before_it_
         sleep(ARRIVAL).await;
         instance.function.thaw();
     };
-    let request = scene.request();
+    let request = route_case.request();
     let answer = instance.answer_while(&request, PROOF_AND_CONNECTING, thaw);
-    assert!(scene.is_answered_by(&answer.await));
+    assert!(route_case.is_success(&answer.await));
     let log = instance.function.stop().await;
     assert!(
         log.contains(r#""retries":0"#) && !log.contains("again"),
@@ -192,7 +195,7 @@ async fn a_connection_that_was_ended_during_a_long_freeze_is_replaced_before_it_
 async fn no_route_notices_that_the_server_fell_silent_while_it_was_frozen() {
     let fall_silent = async |instance: &Instance, _: &Database| {
         instance.function.freeze();
-        instance.relay.silence_present();
+        instance.proxy.silence_open_connections();
         sleep(DOUBT).await;
     };
     let thaw = async |instance: &Instance, _: &Database| instance.function.thaw();
@@ -201,16 +204,16 @@ async fn no_route_notices_that_the_server_fell_silent_while_it_was_frozen() {
 
 #[tokio::test]
 async fn a_doubtful_connection_is_proven_by_a_read_and_before_a_write() {
-    let stage = Stage::new().await;
+    let fixtures = Fixtures::new().await;
     join_all(
         [("get-task", 1), ("create-task", 2)].map(async |(function, round_trips)| {
-            let scene = stage.scene(route(function)).await;
+            let route_case = fixtures.route_case(route(function)).await;
             let instance = Instance::connected(function).await;
             sleep(DOUBT).await;
-            let before = instance.relay.round_trips();
-            let answer = instance.function.http(&scene.request()).await;
-            assert!(scene.is_answered_by(&answer), "{answer:?}");
-            let took = instance.relay.round_trips() - before;
+            let before = instance.proxy.round_trips();
+            let answer = instance.function.http(&route_case.request()).await;
+            assert!(route_case.is_success(&answer), "{answer:?}");
+            let took = instance.proxy.round_trips() - before;
             assert_eq!(took, round_trips, "{function}");
         }),
     )
@@ -221,31 +224,31 @@ async fn a_doubtful_connection_is_proven_by_a_read_and_before_a_write() {
 
 #[tokio::test]
 async fn where_the_server_says_nothing_the_answer_comes_in_time_and_nothing_is_left_over() {
-    let scene = Stage::new().await.scene(route("me")).await;
+    let route_case = Fixtures::new().await.route_case(route("me")).await;
     // Whatever the connection is asked, and last the statement itself.
     let connecting = connecting().await;
     join_all((1..=connecting + 1).map(async |step| {
-        let relay = Relay::start().await;
-        relay.afflict(step, Fault::Silence);
-        let instance = Instance::start("me", relay).await;
+        let proxy = ChaosProxy::start().await;
+        proxy.inject_always(step, Fault::Blackhole);
+        let instance = Instance::start("me", proxy).await;
         let limit = if step > connecting {
             NO_ANSWER
         } else {
             NO_CONNECTION
         };
-        let answer = instance.answer(&scene.request(), limit).await;
-        answer.unavailable();
+        let answer = instance.answer(&route_case.request(), limit).await;
+        answer.assert_unavailable();
         let cause = if step > connecting {
             "no answer to a statement"
         } else {
             "could not connect: no answer in 2.5s"
         };
-        assert!(instance.function.printed().contains(cause), "{step}");
-        instance.relay.left().await;
+        assert!(instance.function.output().contains(cause), "{step}");
+        instance.proxy.wait_until_closed().await;
 
-        instance.relay.heal();
-        let answer = instance.function.http(&scene.request()).await;
-        assert!(scene.is_answered_by(&answer), "{step}: {answer:?}");
+        instance.proxy.clear();
+        let answer = instance.function.http(&route_case.request()).await;
+        assert!(route_case.is_success(&answer), "{step}: {answer:?}");
     }))
     .await;
 }
@@ -267,7 +270,10 @@ async fn where_the_network_drops_everything_the_answer_comes_in_time() {
     let environment = Environment::default().with("DATABASE_URL", url);
     let function = Function::start("health", &environment).await;
     let started = Instant::now();
-    function.http(&HttpEvent::deep_health()).await.unavailable();
+    function
+        .http(&HttpEvent::deep_health())
+        .await
+        .assert_unavailable();
     assert!(started.elapsed() < NO_CONNECTION, "{:?}", started.elapsed());
     let log = function.stop().await;
     assert!(log.contains("could not connect: "), "{log}");
@@ -275,15 +281,21 @@ async fn where_the_network_drops_everything_the_answer_comes_in_time() {
 
 #[tokio::test]
 async fn where_the_first_connection_says_nothing_a_second_one_answers() {
-    let scene = Stage::new().await.scene(route("me")).await;
+    let route_case = Fixtures::new().await.route_case(route("me")).await;
     join_all((1..=connecting().await).map(async |step| {
-        let relay = Relay::start().await;
-        relay.trap(Side::Question, step - 1, 0, Fault::Silence);
-        let instance = Instance::start("me", relay).await;
-        let answer = instance.answer(&scene.request(), NO_CONNECTION).await;
-        assert!(scene.is_answered_by(&answer), "{step}: {answer:?}");
-        assert!(instance.relay.has_sprung());
-        assert_eq!((instance.relay.accepted(), instance.relay.open()), (2, 1));
+        let proxy = ChaosProxy::start().await;
+        proxy.inject_once(Direction::ToServer, step - 1, 0, Fault::Blackhole);
+        let instance = Instance::start("me", proxy).await;
+        let answer = instance.answer(&route_case.request(), NO_CONNECTION).await;
+        assert!(route_case.is_success(&answer), "{step}: {answer:?}");
+        assert!(instance.proxy.triggered());
+        assert_eq!(
+            (
+                instance.proxy.accepted_connections(),
+                instance.proxy.open_connections()
+            ),
+            (2, 1)
+        );
     }))
     .await;
 }
@@ -291,10 +303,10 @@ async fn where_the_first_connection_says_nothing_a_second_one_answers() {
 // ----- A server without a slot, or that refuses -----
 
 /// A database to which there is no connection to be had, directly and by way of the pooler.
-async fn without_slot() -> (OwnDatabase, Vec<Environment>) {
-    let own = OwnDatabase::migrated().await;
+async fn without_slot() -> (TestDatabase, Vec<Environment>) {
+    let own = TestDatabase::migrated().await;
     let environments = [Some(own.environment.clone()), own.pooled_environment()];
-    own.limit_connections(0).await;
+    own.set_connection_limit(0).await;
     (own, environments.into_iter().flatten().collect())
 }
 
@@ -308,7 +320,7 @@ async fn a_request_waits_for_a_slot() {
     };
     let release = async {
         sleep(Duration::from_secs(1)).await;
-        own.limit_connections(-1).await;
+        own.set_connection_limit(-1).await;
     };
     tokio::join!(join_all(environments.iter().map(ask)), release);
     own.drop().await;
@@ -320,7 +332,10 @@ async fn a_request_that_gets_no_slot_is_answered_in_time() {
     join_all(environments.iter().map(async |environment| {
         let function = Function::start("health", environment).await;
         let started = Instant::now();
-        function.http(&HttpEvent::deep_health()).await.unavailable();
+        function
+            .http(&HttpEvent::deep_health())
+            .await
+            .assert_unavailable();
         assert!(started.elapsed() < NO_CONNECTION, "{:?}", started.elapsed());
         let log = function.stop().await;
         assert!(log.contains("attempts in 5s"), "{log}");
@@ -337,7 +352,7 @@ async fn a_request_that_gets_no_slot_is_answered_in_time() {
 }
 
 /// A server that can turn clients away, and what a function that works on it is given.
-async fn doorkeeper(certificate: &SelfSigned) -> (NeonProxy, Environment) {
+async fn doorkeeper(certificate: &SelfSignedCertificate) -> (NeonProxy, Environment) {
     let server = NeonProxy::start(certificate).await;
     let environment = Environment::default()
         .with("DATABASE_URL", server.url())
@@ -347,7 +362,7 @@ async fn doorkeeper(certificate: &SelfSigned) -> (NeonProxy, Environment) {
 
 #[tokio::test]
 async fn what_passes_is_waited_for() {
-    let certificate = SelfSigned::create();
+    let certificate = SelfSignedCertificate::create();
     for (code, message) in [
         ("53300", "sorry, too many clients already"),
         (
@@ -372,7 +387,7 @@ async fn what_passes_is_waited_for() {
         ("XX000", "Control plane request failed"),
     ] {
         let (server, environment) = doorkeeper(&certificate).await;
-        server.refuse(2, code, message);
+        server.reject_connections(2, code, message);
         let function = Function::start("health", &environment).await;
         let answer = function.http(&HttpEvent::deep_health()).await;
         assert_eq!((answer.status, server.connections()), (200, 3), "{message}");
@@ -381,8 +396,8 @@ async fn what_passes_is_waited_for() {
 
 #[tokio::test]
 async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_do() {
-    let certificate = SelfSigned::create();
-    let scene = Stage::new().await.scene(route("me")).await;
+    let certificate = SelfSignedCertificate::create();
+    let route_case = Fixtures::new().await.route_case(route("me")).await;
     for (code, message, advice) in [
         (
             "28P01",
@@ -456,12 +471,15 @@ async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_
         ),
     ] {
         let (server, environment) = doorkeeper(&certificate).await;
-        server.refuse(u64::MAX, code, message);
+        server.reject_connections(u64::MAX, code, message);
         // One that connects ahead of its first request, and does not ask again for that.
         let mut function = Function::start("me", &environment).await;
-        function.ready().await;
+        function.wait_until_ready().await;
         let started = Instant::now();
-        function.http(&scene.request()).await.unavailable();
+        function
+            .http(&route_case.request())
+            .await
+            .assert_unavailable();
         assert!(started.elapsed() < Duration::from_secs(1), "{message}");
         assert_eq!(server.connections(), 1, "{message}");
         let log = function.stop().await;
@@ -473,43 +491,45 @@ async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_
 // ----- A connection that is cut while it is in use -----
 
 /// How far a statement or its answer gets.
-const CUTS: [(Side, usize); 4] = [
-    (Side::Question, 0),
-    (Side::Question, 40),
-    (Side::Answer, 0),
-    (Side::Answer, 40),
+const CUTS: [(Direction, usize); 4] = [
+    (Direction::ToServer, 0),
+    (Direction::ToServer, 40),
+    (Direction::ToClient, 0),
+    (Direction::ToClient, 40),
 ];
 
 #[tokio::test]
 async fn what_was_cut_off_is_sent_again_only_where_that_does_no_harm() {
     let database = look().await;
-    let stage = Stage::new().await;
-    join_all(ROUTES.map(async |route| {
-        let [before, after] = stage.without_fault(route, &database).await;
+    let fixtures = Fixtures::new().await;
+    join_all(routes().iter().map(async |route| {
+        let [before, after] = fixtures.expected_snapshots(route, &database).await;
         for statement in 0..route.statements {
             for (side, byte) in CUTS {
-                let scene = stage.scene(route).await;
+                let route_case = fixtures.route_case(route).await;
                 let instance = Instance::connected(route.function).await;
-                instance.relay.trap(side, statement, byte, Fault::Cut);
+                instance
+                    .proxy
+                    .inject_once(side, statement, byte, Fault::Disconnect);
                 let answer = instance
-                    .answer(&scene.request(), PROOF_AND_CONNECTING)
+                    .answer(&route_case.request(), PROOF_AND_CONNECTING)
                     .await;
                 let case = format!("{route:?}, statement {statement}, {side:?} {byte}: {answer:?}");
-                assert!(instance.relay.has_sprung(), "{case}");
-                let happened = if route.counts && statement + 1 == route.statements {
-                    answer.unavailable();
-                    if side == Side::Question {
+                assert!(instance.proxy.triggered(), "{case}");
+                let happened = if !route.is_idempotent && statement + 1 == route.statements {
+                    answer.assert_unavailable();
+                    if side == Direction::ToServer {
                         &before
                     } else {
                         &after
                     }
                 } else {
-                    assert!(scene.is_answered_by(&answer), "{case}");
+                    assert!(route_case.is_success(&answer), "{case}");
                     &after
                 };
-                assert_eq!(&scene.books(&database).await, happened, "{case}");
+                assert_eq!(&route_case.snapshot(&database).await, happened, "{case}");
                 // The instance is well.
-                assert!(instance.function.http(&scene.request()).await.status < 500);
+                assert!(instance.function.http(&route_case.request()).await.status < 500);
             }
         }
     }))
@@ -519,31 +539,37 @@ async fn what_was_cut_off_is_sent_again_only_where_that_does_no_harm() {
 #[tokio::test]
 async fn a_write_whose_answer_never_came_is_not_sent_again() {
     let database = look().await;
-    let stage = Stage::new().await;
-    let [_, after] = stage.without_fault(route("create-task"), &database).await;
-    let scene = stage.scene(route("create-task")).await;
+    let fixtures = Fixtures::new().await;
+    let [_, after] = fixtures
+        .expected_snapshots(route("create-task"), &database)
+        .await;
+    let route_case = fixtures.route_case(route("create-task")).await;
     let instance = Instance::connected("create-task").await;
-    instance.relay.trap(Side::Answer, 0, 0, Fault::Silence);
-    let answer = instance.answer(&scene.request(), NO_ANSWER).await;
-    answer.unavailable();
-    assert_eq!(scene.books(&database).await, after);
+    instance
+        .proxy
+        .inject_once(Direction::ToClient, 0, 0, Fault::Blackhole);
+    let answer = instance.answer(&route_case.request(), NO_ANSWER).await;
+    answer.assert_unavailable();
+    assert_eq!(route_case.snapshot(&database).await, after);
 }
 
 #[tokio::test]
 async fn a_long_list_that_is_cut_in_the_middle_is_read_again_from_its_start() {
-    let own = OwnDatabase::migrated().await;
-    let scene = Stage::on(&own.environment)
+    let own = TestDatabase::migrated().await;
+    let route_case = Fixtures::in_environment(&own.environment)
         .await
-        .scene(route("list-tasks"))
+        .route_case(route("list-tasks"))
         .await;
     let more = "INSERT INTO task (user_id, title, description, priority, completed, created_at, updated_at)
                 SELECT user_id, number, repeat('x', 1000), priority, completed, created_at, updated_at
                 FROM task, generate_series(1, 500) AS number";
-    own.owner.run(more).await;
+    own.owner.batch_execute(more).await;
     let instance = Instance::connected_on("list-tasks", &own.environment).await;
-    instance.relay.trap(Side::Answer, 0, 250_000, Fault::Cut);
-    let answer = instance.function.http(&scene.request()).await;
-    assert!(instance.relay.has_sprung());
+    instance
+        .proxy
+        .inject_once(Direction::ToClient, 0, 250_000, Fault::Disconnect);
+    let answer = instance.function.http(&route_case.request()).await;
+    assert!(instance.proxy.triggered());
     let titles: Vec<_> = answer
         .body
         .as_array()
@@ -560,47 +586,50 @@ async fn a_long_list_that_is_cut_in_the_middle_is_read_again_from_its_start() {
 
 #[tokio::test]
 async fn what_is_cut_off_twice_is_unavailable() {
-    let scene = Stage::new().await.scene(route("me")).await;
+    let route_case = Fixtures::new().await.route_case(route("me")).await;
     let instance = Instance::connected("me").await;
     // Only the first connection of a process asks for the schema's version.
-    let statement = instance.relay.round_trips();
-    instance.relay.afflict(statement, Fault::Cut);
+    let statement = instance.proxy.round_trips();
+    instance.proxy.inject_always(statement, Fault::Disconnect);
     let answer = instance
-        .answer(&scene.request(), PROOF_AND_CONNECTING)
+        .answer(&route_case.request(), PROOF_AND_CONNECTING)
         .await;
-    answer.unavailable();
-    assert_eq!(instance.relay.accepted(), 2);
-    instance.relay.heal();
-    assert!(scene.is_answered_by(&instance.function.http(&scene.request()).await));
+    answer.assert_unavailable();
+    assert_eq!(instance.proxy.accepted_connections(), 2);
+    instance.proxy.clear();
+    assert!(route_case.is_success(&instance.function.http(&route_case.request()).await));
 }
 
 // ----- A statement that takes too long -----
 
 #[tokio::test]
 async fn a_statement_that_waits_for_a_lock_is_cancelled_at_its_deadline() {
-    let own = OwnDatabase::migrated().await;
-    let scene = Stage::on(&own.environment)
+    let own = TestDatabase::migrated().await;
+    let route_case = Fixtures::in_environment(&own.environment)
         .await
-        .scene(route("create-task"))
+        .route_case(route("create-task"))
         .await;
-    let before = scene.books(&own.owner).await;
+    let before = route_case.snapshot(&own.owner).await;
     let locker = own.connect().await;
     locker
-        .run("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
         .await;
     let function = Function::start("create-task", &own.environment).await;
     let started = Instant::now();
-    function.http(&scene.request()).await.unavailable();
+    function
+        .http(&route_case.request())
+        .await
+        .assert_unavailable();
     assert!(started.elapsed() < NO_ANSWER, "{:?}", started.elapsed());
     let waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'task'::regclass";
     eventually("an end of the wait", async || {
-        locker.rows(waiting, &[]).await.is_empty()
+        locker.query(waiting, &[]).await.is_empty()
     })
     .await;
-    locker.run("COMMIT").await;
-    assert_eq!(scene.books(&own.owner).await, before);
-    let answer = function.http(&scene.request()).await;
-    assert!(scene.is_answered_by(&answer), "{answer:?}");
+    locker.batch_execute("COMMIT").await;
+    assert_eq!(route_case.snapshot(&own.owner).await, before);
+    let answer = function.http(&route_case.request()).await;
+    assert!(route_case.is_success(&answer), "{answer:?}");
     let log = function.stop().await;
     assert!(log.contains("it was cancelled"), "{log}");
     own.drop().await;
@@ -608,41 +637,44 @@ async fn a_statement_that_waits_for_a_lock_is_cancelled_at_its_deadline() {
 
 /// A locked table behind Neon's proxy and a pooler, and instances that have a task to create in it.
 struct Locked {
-    own: OwnDatabase,
+    own: TestDatabase,
     locker: Database,
     proxy: NeonProxy,
-    instances: Vec<(Function, Scene)>,
+    instances: Vec<(Function, RouteCase)>,
     /// What the database holds of each.
     before: Vec<Value>,
-    _certificate: SelfSigned,
+    _certificate: SelfSignedCertificate,
 }
 
 impl Locked {
     async fn new(count: usize) -> Option<Self> {
-        let own = OwnDatabase::migrated().await;
+        let own = TestDatabase::migrated().await;
         let Some(environment) = own.pooled_environment() else {
-            leave_out(
+            skip(
                 "cancelling through a pooler",
                 "there is no POOLED_DATABASE_URL",
             );
             own.drop().await;
             return None;
         };
-        let stage = Stage::on(&own.environment).await;
-        let certificate = SelfSigned::create();
-        let proxy = NeonProxy::before(environment.value("DATABASE_URL"), &certificate).await;
+        let fixtures = Fixtures::in_environment(&own.environment).await;
+        let certificate = SelfSignedCertificate::create();
+        let proxy = NeonProxy::start_for(environment.value("DATABASE_URL"), &certificate).await;
         let environment = environment
             .with("DATABASE_URL", proxy.url())
             .with("SSL_CERT_FILE", certificate.path());
         let (mut instances, mut before) = (Vec::new(), Vec::new());
         for _ in 0..count {
-            let scene = stage.scene(route("create-task")).await;
-            before.push(scene.books(&own.owner).await);
-            instances.push((Function::start("create-task", &environment).await, scene));
+            let route_case = fixtures.route_case(route("create-task")).await;
+            before.push(route_case.snapshot(&own.owner).await);
+            instances.push((
+                Function::start("create-task", &environment).await,
+                route_case,
+            ));
         }
         let locker = own.connect().await;
         locker
-            .run("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+            .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
             .await;
         Some(Self {
             own,
@@ -655,10 +687,10 @@ impl Locked {
     }
 
     /// Has every instance create its task at the same time.
-    async fn create(&self) -> Vec<HttpAnswer> {
-        let create = async |(function, scene): &(Function, Scene)| {
+    async fn create(&self) -> Vec<HttpResponse> {
+        let create = async |(function, route_case): &(Function, RouteCase)| {
             let started = Instant::now();
-            let answer = function.http(&scene.request()).await;
+            let answer = function.http(&route_case.request()).await;
             assert!(started.elapsed() < NO_ANSWER, "{:?}", started.elapsed());
             answer
         };
@@ -670,11 +702,12 @@ impl Locked {
         let busy = "SELECT 1 FROM pg_stat_activity
                     WHERE datname = current_database() AND usename <> current_user AND state <> 'idle'";
         eventually("an end of all statements", async || {
-            self.own.owner.rows(busy, &[]).await.is_empty()
+            self.own.owner.query(busy, &[]).await.is_empty()
         })
         .await;
         let books = self.instances.iter();
-        join_all(books.map(async |(_, scene)| scene.books(&self.own.owner).await)).await
+        join_all(books.map(async |(_, route_case)| route_case.snapshot(&self.own.owner).await))
+            .await
     }
 
     /// Ends all of it, and gives what the instances logged.
@@ -692,10 +725,10 @@ async fn a_write_that_is_given_up_behind_neons_proxy_is_not_done_later() {
         return;
     };
     for answer in locked.create().await {
-        answer.unavailable();
+        answer.assert_unavailable();
     }
     assert_eq!(locked.proxy.cancel_requests(), 8);
-    locked.locker.run("COMMIT").await;
+    locked.locker.batch_execute("COMMIT").await;
     assert_eq!(locked.after().await, locked.before);
     let log = locked.end().await;
     assert_eq!(log.matches("it was cancelled").count(), 8, "{log}");
@@ -706,9 +739,9 @@ async fn a_write_that_cannot_be_cancelled_is_not_said_to_be() {
     let Some(locked) = Locked::new(1).await else {
         return;
     };
-    locked.proxy.lose_cancel_requests();
-    locked.create().await[0].unavailable();
-    locked.locker.run("COMMIT").await;
+    locked.proxy.drop_cancel_requests();
+    locked.create().await[0].assert_unavailable();
+    locked.locker.batch_execute("COMMIT").await;
     locked.after().await;
     let log = locked.end().await;
     assert!(
@@ -722,13 +755,13 @@ async fn a_write_that_is_done_before_it_is_cancelled_is_answered() {
     let Some(locked) = Locked::new(1).await else {
         return;
     };
-    locked.proxy.lose_cancel_requests();
+    locked.proxy.drop_cancel_requests();
     let release = async {
         eventually("a cancel request", async || {
             locked.proxy.cancel_requests() == 1
         })
         .await;
-        locked.locker.run("COMMIT").await;
+        locked.locker.batch_execute("COMMIT").await;
     };
     let (answers, ()) = tokio::join!(locked.create(), release);
     assert_eq!(answers[0].status, 201, "{answers:?}");
@@ -747,7 +780,7 @@ async fn an_instance_that_ends_frees_its_slot_at_once() {
         let signalled = Instant::now();
         instance.function.signal(signal);
         let sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1";
-        let ended = async || database.rows(sessions, &[&instance.name]).await.is_empty();
+        let ended = async || database.query(sessions, &[&instance.name]).await.is_empty();
         eventually("an end of the session", ended).await;
         assert!(signalled.elapsed() < Duration::from_secs(1), "{signal:?}");
     }

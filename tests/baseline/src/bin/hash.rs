@@ -1,4 +1,5 @@
-//! Hashes a password as the functions do, so often as its argument says, and prints how many nanoseconds each took.
+//! Hashes a password with the functions' own code as many times as the first argument says (once by default), and
+//! prints the nanoseconds that each hash took.
 
 use std::time::Instant;
 
@@ -7,16 +8,16 @@ use shared::auth::password;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let times = std::env::args().nth(1).and_then(|times| times.parse().ok());
-    for _ in 0..times.unwrap_or(1) {
+    let count = std::env::args().nth(1).and_then(|count| count.parse().ok());
+    for _ in 0..count.unwrap_or(1) {
         let password = SecretString::from("correct horse battery");
         let started = Instant::now();
         let hashed = password::hash(password).await;
-        let took = started.elapsed();
+        let elapsed = started.elapsed();
         assert!(hashed.is_ok_and(|hash| {
             hash.expose_secret()
                 .starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
         }));
-        println!("{}", took.as_nanos());
+        println!("{}", elapsed.as_nanos());
     }
 }

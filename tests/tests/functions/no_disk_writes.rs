@@ -1,11 +1,12 @@
 //! Nothing is written to disk.
 
 use serde_json::json;
-use tests::database::OwnDatabase;
+use tests::database::TestDatabase;
 use tests::function::{Environment, Function, HttpEvent};
-use tests::leave_out;
+use tests::skip;
 
-use crate::routes::{ROUTES, Stage};
+use tests::fixtures::Fixtures;
+use tests::routes::routes;
 
 /// Runs the success path of a function, with a new connection, under a tracer of its system calls, and sees that none
 /// of them could write a file.
@@ -17,7 +18,7 @@ async fn writes_no_file(name: &str, environment: &Environment, request: Option<&
         "--signal=none",
         "--string-limit=200",
     ];
-    let function = Function::start_under(&tracer, name, environment).await;
+    let function = Function::start_with_wrapper(&tracer, name, environment).await;
     match request {
         Some(request) => {
             let answer = function.http(request).await;
@@ -27,7 +28,7 @@ async fn writes_no_file(name: &str, environment: &Environment, request: Option<&
             function.invoke(json!({})).await.expect("a success");
         }
     }
-    let trace = function.end().await;
+    let trace = function.finish().await;
     assert!(trace.contains("execve("), "nothing was traced: {trace}");
     assert!(
         trace.contains("openat(") && trace.contains("O_RDONLY"),
@@ -53,17 +54,17 @@ async fn no_function_writes_a_file() {
         .output()
         .is_err()
     {
-        return leave_out("that no function writes a file", "there is no strace");
+        return skip("that no function writes a file", "there is no strace");
     }
     let environment = Environment::default();
-    let stage = Stage::new().await;
-    for route in ROUTES {
-        let scene = stage.scene(route).await;
-        writes_no_file(route.function, &environment, Some(&scene.request())).await;
+    let fixtures = Fixtures::new().await;
+    for route in routes() {
+        let route_case = fixtures.route_case(route).await;
+        writes_no_file(route.function, &environment, Some(&route_case.request())).await;
     }
     writes_no_file("health", &environment, Some(&HttpEvent::deep_health())).await;
     writes_no_file("docs", &environment, Some(&HttpEvent::new("GET", "/", &[]))).await;
-    let own = OwnDatabase::empty().await;
+    let own = TestDatabase::empty().await;
     writes_no_file("migrate", &own.environment, None).await;
     own.drop().await;
 }

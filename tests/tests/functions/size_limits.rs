@@ -1,10 +1,11 @@
 //! What does not depend on the machine, and so can be held to a limit here: sizes and round trips. `./dev bench` measures
 //! the rest. Round trips of warm functions stand in `events.rs`.
 
+use tests::chaos_proxy::ChaosProxy;
 use tests::database::Database;
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, binary};
-use tests::relay::Relay;
-use tests::routes::{ROUTES, Stage};
+use tests::routes::routes;
 use tests::{size, template};
 
 /// The most bytes of a function's package, of which Lambda loads all before it starts the function.
@@ -22,24 +23,24 @@ fn every_function_is_small() {
 /// How many round trips the driver takes to connect. It depends on the server: one before version 18 has TLS begin anew on
 /// a curve that it knows.
 async fn connecting() -> u64 {
-    let relay = Relay::start().await;
-    Database::connect(&relay.url()).await;
-    relay.round_trips()
+    let proxy = ChaosProxy::start().await;
+    Database::connect(&proxy.url()).await;
+    proxy.round_trips()
 }
 
 #[tokio::test]
 async fn a_first_request_takes_one_round_trip_more_than_connecting_and_its_statements() {
-    let stage = Stage::new().await;
+    let fixtures = Fixtures::new().await;
     let connecting = connecting().await;
-    for route in ROUTES {
-        let request = stage.scene(route).await.request();
-        let relay = Relay::start().await;
-        let environment = Environment::default().with("DATABASE_URL", relay.url());
+    for route in routes() {
+        let request = fixtures.route_case(route).await.request();
+        let proxy = ChaosProxy::start().await;
+        let environment = Environment::default().with("DATABASE_URL", proxy.url());
         let function = Function::start(route.function, &environment).await;
         let answer = function.http(&request).await;
         assert!(answer.status < 300, "{route:?}: {answer:?}");
         // The one is for the schema's version.
         let expected = connecting + 1 + route.statements;
-        assert_eq!(relay.round_trips(), expected, "{route:?}");
+        assert_eq!(proxy.round_trips(), expected, "{route:?}");
     }
 }

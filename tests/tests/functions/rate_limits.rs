@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
-use tests::database::OwnDatabase;
-use tests::function::{Environment, Function, HttpAnswer, HttpEvent};
+use tests::database::TestDatabase;
+use tests::function::{Environment, Function, HttpEvent, HttpResponse};
 use tests::{random, unique};
 
 const LOGIN: &str = "/api/auth/login";
@@ -20,12 +20,12 @@ fn address() -> String {
 fn guess(email: &str, password: &str, address: &str) -> HttpEvent {
     HttpEvent::new("POST", LOGIN, &[])
         .json(&json!({"email": email, "password": password}))
-        .from(address)
+        .source_ip(address)
 }
 
 /// How long the client is told to wait, where it is.
 #[track_caller]
-fn wait(answer: &HttpAnswer) -> Option<i64> {
+fn wait(answer: &HttpResponse) -> Option<i64> {
     if answer.status != 429 {
         return None;
     }
@@ -39,7 +39,7 @@ fn wait(answer: &HttpAnswer) -> Option<i64> {
 
 /// A database of its own, with limits as they are unless a test says otherwise, and an account in it.
 struct Throttled {
-    own: OwnDatabase,
+    own: TestDatabase,
     environment: Environment,
     login: Function,
     email: String,
@@ -53,7 +53,7 @@ impl Throttled {
     }
 
     async fn with(limits: &[(&str, &str)]) -> Self {
-        let own = OwnDatabase::migrated().await;
+        let own = TestDatabase::migrated().await;
         let environment = own
             .environment
             .clone()
@@ -67,7 +67,7 @@ impl Throttled {
         let user = registration();
         let register = Function::start("register", &environment).await;
         let request = HttpEvent::new("POST", REGISTER, &[]).json(&user);
-        let registered = register.http(&request.from(&address())).await.body;
+        let registered = register.http(&request.source_ip(&address())).await.body;
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         Self {
             login: Function::start("login", &environment).await,
@@ -112,13 +112,13 @@ impl Throttled {
                                 known_until = known_until - interval '{seconds} s',
                                 expires_at = expires_at - interval '{seconds} s'"
         );
-        self.own.owner.run(&pass).await;
+        self.own.owner.batch_execute(&pass).await;
     }
 
     async fn attempts(&self) -> Vec<Value> {
         self.own
             .owner
-            .rows("SELECT * FROM attempt ORDER BY key", &[])
+            .query("SELECT * FROM attempt ORDER BY key", &[])
             .await
     }
 }
@@ -284,12 +284,14 @@ async fn of_guesses_that_see_one_left_one_is_made() {
     let request = guess(&email, "wrong", &there);
     // All of them have looked, and none has counted.
     let holder = throttled.own.connect().await;
-    holder.run("BEGIN; SELECT FROM attempt FOR UPDATE").await;
+    holder
+        .batch_execute("BEGIN; SELECT FROM attempt FOR UPDATE")
+        .await;
     let (answers, ()) = tokio::join!(
         join_all(instances.iter().map(|function| function.http(&request))),
         async {
-            throttled.own.until_waiting(4).await;
-            holder.run("COMMIT").await;
+            throttled.own.wait_for_blocked_statements(4).await;
+            holder.batch_execute("COMMIT").await;
         }
     );
     let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
@@ -305,7 +307,7 @@ async fn an_address_may_register_so_often_in_an_hour() {
     let here = address();
     let ask = async |address: &str| {
         let request = HttpEvent::new("POST", REGISTER, &[]).json(&registration());
-        register.http(&request.from(address)).await
+        register.http(&request.source_ip(address)).await
     };
     for _ in 0..3 {
         assert_eq!(ask(&here).await.status, 201);
@@ -327,7 +329,7 @@ async fn a_wrong_password_is_a_failed_login_wherever_it_is_asked_for() {
     let delete = HttpEvent::new("DELETE", "/api/auth/me", &[]).json(&json!({"password": "wrong"}));
     for (function, request) in [("change-password", change), ("delete-account", delete)] {
         let function = Function::start(function, &throttled.environment).await;
-        let request = request.bearer(&throttled.token).from(&here);
+        let request = request.bearer(&throttled.token).source_ip(&here);
         for _ in 0..5 {
             let answer = function.http(&request).await;
             assert_eq!(
@@ -353,13 +355,13 @@ async fn a_wrong_password_is_a_failed_login_wherever_it_is_asked_for() {
 #[tokio::test]
 async fn a_limit_that_is_no_number_stops_a_function_at_start() {
     let environment = Environment::default().with("MAX_FAILED_LOGINS_PER_ACCOUNT", "many");
-    let ended = tests::function::run("login", &[], &environment).await;
+    let output = tests::function::run("login", &[], &environment).await;
     assert!(
-        ended
-            .output
+        output
+            .text
             .contains("MAX_FAILED_LOGINS_PER_ACCOUNT is \"many\". Write a whole number from 1"),
         "{}",
-        ended.output
+        output.text
     );
-    assert_eq!(ended.status, Some(1));
+    assert_eq!(output.status, Some(1));
 }

@@ -6,59 +6,60 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tests::api::PASSWORD;
+use tests::assert_no_leak;
 use tests::database::Database;
-use tests::expect_discreet_refusal;
 use tests::function::{Environment, Function, HttpEvent};
 
-use crate::routes::{ROUTES, Route, Scene, Stage, route};
+use tests::fixtures::{Fixtures, RouteCase};
+use tests::routes::{Route, route, routes};
 
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
 /// A function, someone to try it on, and the books.
 struct Trial {
     function: Function,
-    scene: Scene,
+    route_case: RouteCase,
     database: Database,
     before: Value,
 }
 
 impl Trial {
-    async fn new(stage: &Stage, route: Route) -> Self {
+    async fn new(fixtures: &Fixtures, route: &'static Route) -> Self {
         let url = tests::database::url().expect("a DATABASE_URL");
         let database = Database::connect(&url).await;
-        let scene = stage.scene(route).await;
+        let route_case = fixtures.route_case(route).await;
         Self {
             function: Function::start(route.function, &Environment::default()).await,
-            before: scene.books(&database).await,
-            scene,
+            before: route_case.snapshot(&database).await,
+            route_case,
             database,
         }
     }
 
     /// Sees that a request is refused, and gives its status and `detail`.
-    async fn refused(&self, case: &str, request: &HttpEvent) -> (u64, Value) {
+    async fn assert_refused(&self, case: &str, request: &HttpEvent) -> (u64, Value) {
         let answer = self.function.http(request).await;
-        let case = format!("{}: {case}", self.scene.route.function);
+        let case = format!("{}: {case}", self.route_case.route.function);
         assert!((400..500).contains(&answer.status), "{case}: {answer:?}");
-        expect_discreet_refusal(answer.status, &answer.headers.to_string(), &answer.body);
+        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
         assert_eq!(answer.headers["content-type"], "application/json", "{case}");
-        let after = self.scene.books(&self.database).await;
+        let after = self.route_case.snapshot(&self.database).await;
         assert_eq!(after, self.before, "{case}");
         (answer.status, answer.body["detail"].clone())
     }
 
     /// Sees that a request is refused with this `detail`.
     async fn refused_with(&self, case: &str, request: &HttpEvent, status: u64, detail: &str) {
-        let refusal = self.refused(case, request).await;
-        let name = self.scene.route.function;
+        let refusal = self.assert_refused(case, request).await;
+        let name = self.route_case.route.function;
         assert_eq!(refusal, (status, json!(detail)), "{name}: {case}");
     }
 
     /// Sees that a request breaks one rule, of this type and at this place.
-    async fn invalid(&self, case: &str, request: &HttpEvent, kind: &str, place: Value) {
-        let (status, detail) = self.refused(case, request).await;
+    async fn assert_invalid(&self, case: &str, request: &HttpEvent, kind: &str, place: Value) {
+        let (status, detail) = self.assert_refused(case, request).await;
         let broken: Vec<_> = detail.as_array().into_iter().flatten().collect();
-        let name = self.scene.route.function;
+        let name = self.route_case.route.function;
         assert_eq!(
             (status, broken.len(), &broken[0]["type"], &broken[0]["loc"]),
             (422, 1, &json!(kind), &place),
@@ -69,29 +70,29 @@ impl Trial {
     /// Sees that a request is answered as if nothing were the matter with it.
     async fn answered(&self, case: &str, request: &HttpEvent) {
         let answer = self.function.http(request).await;
-        let name = self.scene.route.function;
+        let name = self.route_case.route.function;
         assert!(
-            self.scene.is_answered_by(&answer),
+            self.route_case.is_success(&answer),
             "{name}: {case}: {answer:?}"
         );
     }
 
     /// The same function, with someone on whom it was not tried yet.
-    async fn again(self, stage: &Stage) -> Self {
-        let scene = stage.scene(self.scene.route).await;
+    async fn again(self, fixtures: &Fixtures) -> Self {
+        let route_case = fixtures.route_case(self.route_case.route).await;
         Self {
-            before: scene.books(&self.database).await,
-            scene,
+            before: route_case.snapshot(&self.database).await,
+            route_case,
             ..self
         }
     }
 }
 
 /// Tries each of these routes, a few at once.
-async fn on_each(routes: impl Fn(&Route) -> bool, attempt: impl AsyncFn(&Stage, Trial)) {
-    let stage = Stage::new().await;
-    let attempt = async |route| attempt(&stage, Trial::new(&stage, route).await).await;
-    let routes = stream::iter(ROUTES.into_iter().filter(routes));
+async fn on_each(is_included: impl Fn(&Route) -> bool, attempt: impl AsyncFn(&Fixtures, Trial)) {
+    let fixtures = Fixtures::new().await;
+    let attempt = async |route| attempt(&fixtures, Trial::new(&fixtures, route).await).await;
+    let routes = stream::iter(routes().iter().filter(|route| is_included(route)));
     routes.for_each_concurrent(3, attempt).await;
 }
 
@@ -117,10 +118,10 @@ fn asks_who_is_calling(route: &Route) -> bool {
 
 #[tokio::test]
 async fn a_body_may_have_128_kib_and_not_a_byte_more() {
-    on_each(reads_a_body, async |stage, mut trial| {
+    on_each(reads_a_body, async |fixtures, mut trial| {
         for encoded in [false, true] {
-            let request = trial.scene.request();
-            let body = trial.scene.body().expect("a body").to_string();
+            let request = trial.route_case.request();
+            let body = trial.route_case.body().expect("a body").to_string();
             let sized = |size: usize| {
                 let body = [body.as_bytes(), &b" ".repeat(size - body.len())].concat();
                 if encoded {
@@ -139,7 +140,7 @@ async fn a_body_may_have_128_kib_and_not_a_byte_more() {
                 .refused_with(&case, &much_too_large, 413, "Request body too large")
                 .await;
             trial.answered(&case, &sized(MAX_BODY_BYTES)).await;
-            trial = trial.again(stage).await;
+            trial = trial.again(fixtures).await;
         }
     })
     .await;
@@ -152,7 +153,7 @@ async fn a_route_that_reads_no_body_does_not_mind_one() {
         async |_, trial| {
             let body = b"\xff[".repeat(512 * 1024);
             trial
-                .answered("a large body", &trial.scene.request().body(&body))
+                .answered("a large body", &trial.route_case.request().body(&body))
                 .await;
         },
     )
@@ -162,7 +163,7 @@ async fn a_route_that_reads_no_body_does_not_mind_one() {
 #[tokio::test]
 async fn what_is_no_json_is_refused_before_anyone_asks_who_sent_it() {
     on_each(reads_a_body, async |_, trial| {
-        let body = trial.scene.body().expect("a body").to_string();
+        let body = trial.route_case.body().expect("a body").to_string();
         let utf16: Vec<_> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
         for (case, body, offset) in [
             ("invalid UTF-8", b"{\"a\": \"\xff\"}".to_vec(), 7),
@@ -192,10 +193,13 @@ async fn what_is_no_json_is_refused_before_anyone_asks_who_sent_it() {
             ("deep and open", vec![b'['; 100_000], 100_000),
             ("deep and never begun", vec![b']'; 100_000], 0),
         ] {
-            for request in [trial.scene.request(), trial.scene.request().anonymous()] {
+            for request in [
+                trial.route_case.request(),
+                trial.route_case.request().anonymous(),
+            ] {
                 let request = request.body(&body);
                 trial
-                    .invalid(case, &request, "json_invalid", json!(["body", offset]))
+                    .assert_invalid(case, &request, "json_invalid", json!(["body", offset]))
                     .await;
             }
         }
@@ -203,7 +207,7 @@ async fn what_is_no_json_is_refused_before_anyone_asks_who_sent_it() {
             .answered(
                 "a byte order mark",
                 &trial
-                    .scene
+                    .route_case
                     .request()
                     .body(format!("\u{feff}{body}").as_bytes()),
             )
@@ -228,9 +232,11 @@ async fn json_that_is_no_object_breaks_the_first_rule() {
                 no_object,
             ),
         ] {
-            let request = trial.scene.request().body(body.as_bytes());
-            trial.invalid(case, &request, kind, json!(["body"])).await;
-            if asks_who_is_calling(&trial.scene.route) {
+            let request = trial.route_case.request().body(body.as_bytes());
+            trial
+                .assert_invalid(case, &request, kind, json!(["body"]))
+                .await;
+            if asks_who_is_calling(&trial.route_case.route) {
                 let anonymous = request.anonymous();
                 trial
                     .refused_with(case, &anonymous, 401, "Not authenticated")
@@ -245,23 +251,26 @@ async fn json_that_is_no_object_breaks_the_first_rule() {
 async fn deep_nesting_is_read_like_any_other_value() {
     const DEPTH: usize = 60_000;
     let deep = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
-    on_each(reads_a_body, async |stage, trial| {
-        let members = trial.scene.body().expect("a body").to_string();
+    on_each(reads_a_body, async |fixtures, trial| {
+        let members = trial.route_case.body().expect("a body").to_string();
         let members = members.trim_start_matches('{');
         // The answer repeats what came, deeper than a test can parse.
         for body in [
             deep.clone(),
             format!("{{\"title\":{deep},\"email\":1,\"new_password\":1,\"password\":1}}"),
         ] {
-            let request = trial.scene.request().body(body.as_bytes());
+            let request = trial.route_case.request().body(body.as_bytes());
             let answer = trial
                 .function
                 .invoke(request.to_event())
                 .await
                 .expect("an answer");
-            assert_eq!(answer["statusCode"], 422, "{:?}", trial.scene.route);
+            assert_eq!(answer["statusCode"], 422, "{:?}", trial.route_case.route);
         }
-        assert_eq!(trial.scene.books(&trial.database).await, trial.before);
+        assert_eq!(
+            trial.route_case.snapshot(&trial.database).await,
+            trial.before
+        );
         for unknown in [
             deep.clone(),
             "{\"a\":".repeat(10_000) + "1" + &"}".repeat(10_000),
@@ -270,22 +279,22 @@ async fn deep_nesting_is_read_like_any_other_value() {
             trial
                 .answered(
                     "in an unknown field",
-                    &trial.scene.request().body(body.as_bytes()),
+                    &trial.route_case.request().body(body.as_bytes()),
                 )
                 .await;
-            if trial.scene.route.function != "update-task" {
+            if trial.route_case.route.function != "update-task" {
                 return;
             }
         }
-        trial.again(stage).await;
+        trial.again(fixtures).await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn of_two_members_with_one_name_the_last_counts() {
-    on_each(reads_a_body, async |stage, trial| {
-        let good = trial.scene.body().expect("a body");
+    on_each(reads_a_body, async |fixtures, trial| {
+        let good = trial.route_case.body().expect("a body");
         let wrong: Vec<_> = good
             .as_object()
             .expect("an object")
@@ -295,9 +304,9 @@ async fn of_two_members_with_one_name_the_last_counts() {
         let (wrong, good) = (wrong.join(","), good.to_string());
         let last = format!("{},{wrong}}}", good.trim_end_matches('}'));
         let (status, detail) = trial
-            .refused(
+            .assert_refused(
                 "the last is wrong",
-                &trial.scene.request().body(last.as_bytes()),
+                &trial.route_case.request().body(last.as_bytes()),
             )
             .await;
         assert_eq!((status, &detail[0]["type"]), (422, &json!("string_type")));
@@ -305,18 +314,18 @@ async fn of_two_members_with_one_name_the_last_counts() {
         trial
             .answered(
                 "the first is wrong",
-                &trial.scene.request().body(first.as_bytes()),
+                &trial.route_case.request().body(first.as_bytes()),
             )
             .await;
-        trial.again(stage).await;
+        trial.again(fixtures).await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_body_of_another_type_is_one_text() {
-    on_each(reads_a_body, async |stage, mut trial| {
-        let body = trial.scene.body().expect("a body").to_string();
+    on_each(reads_a_body, async |fixtures, mut trial| {
+        let body = trial.route_case.body().expect("a body").to_string();
         let long = "a".repeat(8000);
         for kind in [
             "text/plain",
@@ -337,12 +346,12 @@ async fn a_body_of_another_type_is_one_text() {
             &long,
         ] {
             let request = trial
-                .scene
+                .route_case
                 .request()
                 .body(body.as_bytes())
                 .header("content-type", kind);
             trial
-                .invalid(kind, &request, "model_attributes_type", json!(["body"]))
+                .assert_invalid(kind, &request, "model_attributes_type", json!(["body"]))
                 .await;
         }
         for kind in [
@@ -352,9 +361,9 @@ async fn a_body_of_another_type_is_one_text() {
             "application/json;",
             "application/x+JSON ; a=b",
         ] {
-            let request = trial.scene.request().header("content-type", kind);
+            let request = trial.route_case.request().header("content-type", kind);
             trial.answered(kind, &request).await;
-            trial = trial.again(stage).await;
+            trial = trial.again(fixtures).await;
         }
     })
     .await;
@@ -365,8 +374,8 @@ async fn no_header_does_what_it_should_not() {
     let (long, credentials) = ("a".repeat(60_000), "Could not validate credentials");
     on_each(
         |_| true,
-        async |stage, trial| {
-            if asks_who_is_calling(&trial.scene.route) {
+        async |fixtures, trial| {
+            if asks_who_is_calling(&trial.route_case.route) {
                 for (case, authorization, detail) in [
                     ("a long token", format!("Bearer {long}"), credentials),
                     (
@@ -386,17 +395,17 @@ async fn no_header_does_what_it_should_not() {
                     ),
                     (
                         "two tokens",
-                        format!("Bearer {0}, Bearer {0}", trial.scene.token),
+                        format!("Bearer {0}, Bearer {0}", trial.route_case.token),
                         credentials,
                     ),
                     (
                         "a tab",
-                        format!("Bearer\t{}", trial.scene.token),
+                        format!("Bearer\t{}", trial.route_case.token),
                         "Not authenticated",
                     ),
                     (
                         "a token in quotes",
-                        format!("Bearer \"{}\"", trial.scene.token),
+                        format!("Bearer \"{}\"", trial.route_case.token),
                         credentials,
                     ),
                     (
@@ -412,13 +421,13 @@ async fn no_header_does_what_it_should_not() {
                     ("SQL", "Bearer ' OR 1=1 --".to_owned(), credentials),
                 ] {
                     let request = trial
-                        .scene
+                        .route_case
                         .request()
                         .header("authorization", &authorization);
                     trial.refused_with(case, &request, 401, detail).await;
                 }
             }
-            let mut request = trial.scene.request();
+            let mut request = trial.route_case.request();
             for number in 0..2000 {
                 request = request.header(&format!("x-header-{number}"), "a");
             }
@@ -442,7 +451,7 @@ async fn no_header_does_what_it_should_not() {
                 request = request.header(name, value);
             }
             trial.answered("2,000 headers and more", &request).await;
-            trial.again(stage).await;
+            trial.again(fixtures).await;
         },
     )
     .await;
@@ -468,7 +477,7 @@ async fn a_header_that_no_server_lets_through_is_a_reported_failure_and_the_func
 
 /// The names of the ids in a trial's path.
 fn ids(trial: &Trial) -> &'static [&'static str] {
-    if trial.scene.route.has_task_id() {
+    if trial.route_case.route.has_task_id() {
         &["user_id", "id"]
     } else {
         &["user_id"]
@@ -478,20 +487,20 @@ fn ids(trial: &Trial) -> &'static [&'static str] {
 /// The id of a trial's own that has this name.
 fn own<'a>(trial: &'a Trial, name: &str) -> &'a str {
     match name {
-        "id" => &trial.scene.task_id,
-        _ => &trial.scene.user_id,
+        "id" => &trial.route_case.task_id,
+        _ => &trial.route_case.user_id,
     }
 }
 
 /// The request of a trial with another text for one of the ids.
 fn with_id(trial: &Trial, name: &str, value: &str) -> HttpEvent {
-    let mut scene = trial.scene.clone();
+    let mut route_case = trial.route_case.clone();
     let id = match name {
-        "id" => &mut scene.task_id,
-        _ => &mut scene.user_id,
+        "id" => &mut route_case.task_id,
+        _ => &mut route_case.user_id,
     };
     value.clone_into(id);
-    scene.request()
+    route_case.request()
 }
 
 #[tokio::test]
@@ -538,15 +547,15 @@ async fn what_is_no_number_is_no_id() {
             ] {
                 let request = with_id(&trial, name, value);
                 trial
-                    .invalid(value, &request, "int_parsing", json!(["path", name]))
+                    .assert_invalid(value, &request, "int_parsing", json!(["path", name]))
                     .await;
                 trial
                     .refused_with(value, &request.anonymous(), 401, "Not authenticated")
                     .await;
             }
         }
-        let nothing = trial.scene.request().without_parameters();
-        let (status, detail) = trial.refused("no parameters", &nothing).await;
+        let nothing = trial.route_case.request().without_parameters();
+        let (status, detail) = trial.assert_refused("no parameters", &nothing).await;
         let broken = detail.as_array().expect("a list").iter();
         let places: Vec<_> = broken.map(|one| one["loc"][1].as_str()).collect();
         let expected = ids(&trial).iter().copied().map(Some).collect();
@@ -560,7 +569,7 @@ async fn a_number_beyond_any_is_the_id_of_nothing() {
     let long = "9".repeat(4000);
     on_each(Route::has_path_id, async |_, trial| {
         for name in ids(&trial) {
-            let (status, detail) = match (*name, trial.scene.route.function) {
+            let (status, detail) = match (*name, trial.route_case.route.function) {
                 ("id", _) => (404, "Task not found"),
                 (_, "create-task") => (403, "Not authorized to create tasks for this user"),
                 _ => (403, "Not authorized to access this user's tasks"),
@@ -587,12 +596,12 @@ async fn a_number_beyond_any_is_the_id_of_nothing() {
 
 #[tokio::test]
 async fn an_id_may_have_a_sign_and_zeros() {
-    on_each(Route::has_path_id, async |stage, mut trial| {
+    on_each(Route::has_path_id, async |fixtures, mut trial| {
         for name in ids(&trial) {
             for zeros in ["+", "0", "+000", &"0".repeat(4000)] {
                 let value = format!("{zeros}{}", own(&trial, name));
                 trial.answered(zeros, &with_id(&trial, name, &value)).await;
-                trial = trial.again(stage).await;
+                trial = trial.again(fixtures).await;
             }
         }
     })
@@ -603,7 +612,7 @@ async fn an_id_may_have_a_sign_and_zeros() {
 async fn no_query_does_anything() {
     on_each(
         |_| true,
-        async |stage, mut trial| {
+        async |fixtures, mut trial| {
             let long = format!("a={}", "a".repeat(70_000));
             for query in [
                 "\"<>{}|\\^`",
@@ -614,9 +623,9 @@ async fn no_query_does_anything() {
                 &long,
             ] {
                 trial
-                    .answered(query, &trial.scene.request().query(query))
+                    .answered(query, &trial.route_case.request().query(query))
                     .await;
-                trial = trial.again(stage).await;
+                trial = trial.again(fixtures).await;
             }
         },
     )
@@ -636,7 +645,7 @@ async fn no_query_does_anything() {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_one_like_any_other() {
-    on_each(counts_attempts, async |stage, mut trial| {
+    on_each(counts_attempts, async |fixtures, mut trial| {
         for address in [
             "",
             "999.1.1.1",
@@ -647,9 +656,9 @@ async fn an_address_that_is_none_is_one_like_any_other() {
             "fe80::1%eth0",
         ] {
             trial
-                .answered(address, &trial.scene.request().from(address))
+                .answered(address, &trial.route_case.request().source_ip(address))
                 .await;
-            trial = trial.again(stage).await;
+            trial = trial.again(fixtures).await;
         }
     })
     .await;
@@ -657,8 +666,8 @@ async fn an_address_that_is_none_is_one_like_any_other() {
 
 #[tokio::test]
 async fn no_text_in_a_login_is_more_than_a_wrong_one() {
-    let stage = Stage::new().await;
-    let trial = Trial::new(&stage, route("login")).await;
+    let fixtures = Fixtures::new().await;
+    let trial = Trial::new(&fixtures, route("login")).await;
     let long = "a".repeat(60_000);
     let texts = [
         "",
@@ -677,18 +686,18 @@ async fn no_text_in_a_login_is_more_than_a_wrong_one() {
         // From another address each time, or there would be too many for one.
         let address = format!("192.0.2.{number}");
         for body in [
-            json!({"email": trial.scene.email, "password": text}),
+            json!({"email": trial.route_case.email, "password": text}),
             json!({"email": text, "password": PASSWORD}),
         ] {
-            let request = trial.scene.request().from(&address).json(&body);
+            let request = trial.route_case.request().source_ip(&address).json(&body);
             trial
                 .refused_with(text, &request, 401, "Incorrect email or password")
                 .await;
         }
     }
-    let request = trial.scene.request();
+    let request = trial.route_case.request();
     let request = request.json(&json!({"email": "a\0", "password": "a"}));
     trial
-        .invalid("a NUL", &request, "value_error", json!(["body", "email"]))
+        .assert_invalid("a NUL", &request, "value_error", json!(["body", "email"]))
         .await;
 }

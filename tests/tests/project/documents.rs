@@ -1,0 +1,255 @@
+//! The documentation agrees with the project: its links, commands, settings and names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use tests::{read, root};
+
+use crate::files::{assert_no_problems, project_files, sources_in, try_read};
+use crate::markdown::Document;
+use crate::rust::{Kind, tokens, without_tests};
+
+const CONFIGURATION: &str = "docs/configuration.md";
+const ENV_EXAMPLE: &str = ".env.example";
+
+/// Variables that Lambda or the tests set, and no operator.
+const SET_BY_LAMBDA_OR_TESTS: [&str; 4] = [
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_LOG_LEVEL",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_LAMBDA_RUNTIME_API",
+];
+
+/// Names that were replaced by usual terms and must not return, with these terms.
+const REPLACED_NAMES: [(&str, &str); 12] = [
+    ("Farewell", "AccountDeletion"),
+    ("Stranger", "Requester"),
+    ("TakenJustNow", "LostRace"),
+    ("NOBODYS_HASH", "DUMMY_HASH"),
+    ("beside_the_reactor", "spawn_blocking"),
+    ("FOR_BROWSERS", "SECURITY_HEADERS"),
+    ("under_own_id", "require_own_user_id"),
+    ("connect_ahead", "preconnect"),
+    ("OwnDatabase", "TestDatabase"),
+    ("expect_discreet_refusal", "assert_no_leak"),
+    ("leave_out", "skip"),
+    ("mend_cluster", "upgrade_cluster"),
+];
+
+fn documents() -> BTreeMap<String, Document> {
+    let files = sources_in("", "md").into_iter();
+    files
+        .map(|(path, text)| (path, Document::parse(&text)))
+        .collect()
+}
+
+/// The path of a link's target from the project's folder.
+fn target_path(document: &str, target: &str) -> PathBuf {
+    if let Some(path) = target.strip_prefix('/') {
+        return PathBuf::from(path);
+    }
+    let folder = Path::new(document).parent().expect("a folder");
+    let mut path = PathBuf::new();
+    for part in folder.join(target).components() {
+        match part {
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::CurDir => {}
+            part => path.push(part),
+        }
+    }
+    path
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file_and_a_heading() {
+    let documents = documents();
+    let mut problems = Vec::new();
+    for (name, document) in &documents {
+        let links = document.links.iter();
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let path = if target.is_empty() {
+                PathBuf::from(name)
+            } else {
+                target_path(name, target)
+            };
+            let path = path.to_str().expect("a path in UTF-8");
+            if !root().join(path).exists() {
+                problems.push(format!("{name}: {link}: there is no file {path}"));
+            } else if let Some(document) = documents.get(path)
+                && !anchor.is_empty()
+                && !document.anchors.iter().any(|known| known == anchor)
+            {
+                problems.push(format!("{name}: {link}: {path} has no heading #{anchor}"));
+            }
+        }
+    }
+    assert_no_problems(&problems);
+}
+
+/// The commands that `./dev help` lists.
+fn dev_commands() -> BTreeSet<String> {
+    let output = Command::new(root().join("dev")).arg("help").output();
+    let output = output.expect("./dev help");
+    assert!(output.status.success(), "{output:?}");
+    let help = String::from_utf8(output.stdout).expect("UTF-8");
+    let commands = help.lines().filter_map(|line| {
+        let name = line.strip_prefix("  ")?.split_whitespace().next()?;
+        (!line.starts_with("   ")).then(|| name.to_owned())
+    });
+    commands.collect()
+}
+
+#[test]
+fn every_dev_command_in_the_documentation_exists() {
+    let commands = dev_commands();
+    assert!(commands.contains("test"), "{commands:?}");
+    let mut problems = BTreeSet::new();
+    for (name, document) in documents() {
+        for code in &document.code {
+            for call in code.split("./dev ").skip(1) {
+                let end = call.find(|it: char| !it.is_ascii_lowercase() && it != '-');
+                let command = &call[..end.unwrap_or(call.len())];
+                // `./dev COMMAND` stands for any command.
+                if !command.is_empty() && !commands.contains(command) {
+                    problems.insert(format!("{name}: `./dev help` lists no command `{command}`"));
+                }
+            }
+        }
+    }
+    assert_no_problems(&Vec::from_iter(problems));
+}
+
+/// Whether a text has the form of an environment variable's name: words in capitals, joined by underscores.
+fn is_variable(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let mut characters = part.chars();
+        !part.is_empty() && characters.all(|it| it.is_ascii_uppercase() || it.is_ascii_digit())
+    };
+    text.contains('_') && text.split('_').all(is_part)
+}
+
+/// The names of variables in the code, each with a file that has it. Every string literal that has the form of a name
+/// counts, because code also looks up names from a list. `env!` does not count: it reads a variable of the build.
+fn variables_in_code() -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for folder in ["shared/src/", "functions/src/"] {
+        for (path, source) in sources_in(folder, "rs") {
+            let (tokens, _) = without_tests(&source);
+            for (index, token) in tokens.iter().enumerate() {
+                let is_of_build = index >= 3 && tokens[index - 3].is("env");
+                if token.kind == Kind::Text && is_variable(&token.text) && !is_of_build {
+                    variables.insert(token.text.clone(), path.clone());
+                }
+            }
+        }
+    }
+    variables
+}
+
+/// The variables in the first cells of the tables of docs/configuration.md.
+fn documented_settings() -> BTreeSet<String> {
+    let document = Document::parse(&read(CONFIGURATION));
+    let cells = document.rows.iter().filter_map(|row| row.first());
+    let settings: BTreeSet<_> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|name| is_variable(name))
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        !settings.is_empty(),
+        "{CONFIGURATION}: no row of a table begins with a setting: | `NAME` | …"
+    );
+    settings
+}
+
+#[test]
+fn every_documented_setting_exists_in_the_code() {
+    let variables = variables_in_code();
+    let problems: Vec<_> = documented_settings()
+        .into_iter()
+        .filter(|name| !variables.contains_key(name))
+        .map(|name| format!("{CONFIGURATION}: {name} is not in shared/src or functions/src"))
+        .collect();
+    assert_no_problems(&problems);
+}
+
+#[test]
+fn every_setting_in_the_code_is_documented() {
+    let mut problems = Vec::new();
+    let settings = documented_settings();
+    let example = try_read(ENV_EXAMPLE);
+    problems.extend(example.clone().err());
+    for (name, path) in variables_in_code() {
+        if SET_BY_LAMBDA_OR_TESTS.contains(&name.as_str()) {
+            continue;
+        }
+        if !settings.contains(&name) {
+            problems.push(format!("{CONFIGURATION}: {name} of {path} is missing"));
+        }
+        let assignment = format!("{name}=");
+        let is_assigned = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&assignment);
+        if example
+            .as_ref()
+            .is_ok_and(|it| !it.lines().any(is_assigned))
+        {
+            problems.push(format!("{ENV_EXAMPLE}: {name} of {path} is missing"));
+        }
+    }
+    assert_no_problems(&problems);
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 150, "README.md has {lines} lines of at most 150");
+}
+
+#[test]
+fn replaced_names_do_not_return() {
+    let mut problems = Vec::new();
+    for path in project_files() {
+        let extension = Path::new(&path).extension().unwrap_or_default();
+        let is_script = path == "dev" || path.starts_with("scripts/");
+        let words: Vec<_> = if extension == "rs" {
+            let words = tokens(&read(&path)).into_iter();
+            words
+                .filter(|token| token.kind == Kind::Word)
+                .map(|token| token.text)
+                .collect()
+        } else if extension == "yaml" || is_script {
+            let text = read(&path);
+            let words = text.split(|it: char| !it.is_alphanumeric() && it != '_');
+            words.map(str::to_owned).collect()
+        } else {
+            continue;
+        };
+        for (name, term) in REPLACED_NAMES {
+            if words.iter().any(|word| word == name) {
+                problems.push(format!("{path}: {name} was replaced by {term}"));
+            }
+        }
+    }
+    assert_no_problems(&problems);
+}
+
+#[test]
+fn the_form_of_a_variable_is_recognised() {
+    for name in ["DATABASE_URL", "A_1"] {
+        assert!(is_variable(name), "{name}");
+    }
+    for name in [
+        "PATH",
+        "A__B",
+        "_A",
+        "Database_URL",
+        "A_B=true",
+        "XX000",
+        "",
+    ] {
+        assert!(!is_variable(name), "{name}");
+    }
+}
