@@ -151,7 +151,7 @@ pub async fn update(
     id: i64,
     changes: &TaskChanges,
 ) -> Result<Task, Error> {
-    let task = database
+    let row = database
         .query_opt(
             &UPDATE,
             &[
@@ -163,7 +163,7 @@ pub async fn update(
             Task::from_outer_row,
         )
         .await?;
-    require_task(task)
+    row.ok_or(Error::InvalidToken)?.ok_or(Error::TaskNotFound)
 }
 
 /// Toggles the task `$3` of the user `$2`, with the session `$1`.
@@ -229,7 +229,7 @@ async fn query_task(
     caller: &Caller,
     id: i64,
 ) -> Result<Task, Error> {
-    let task = database
+    let row = database
         .query_opt(
             statement,
             &[
@@ -240,10 +240,5 @@ async fn query_task(
             Task::from_outer_row,
         )
         .await?;
-    require_task(task)
-}
-
-/// No row means that the session is not active, and a row without a task that there is no such task.
-fn require_task(row: Option<Option<Task>>) -> Result<Task, Error> {
     row.ok_or(Error::InvalidToken)?.ok_or(Error::TaskNotFound)
 }

@@ -19,7 +19,7 @@ use crate::timeouts;
 pub(super) struct Pool {
     url: Arc<DatabaseUrl>,
     max_size: usize,
-    pool: OnceCell<managed::Pool<Manager>>,
+    connections: OnceCell<managed::Pool<Manager>>,
 }
 
 impl Pool {
@@ -28,7 +28,7 @@ impl Pool {
         Self {
             url: Arc::new(url),
             max_size,
-            pool: OnceCell::new(),
+            connections: OnceCell::new(),
         }
     }
 
@@ -62,13 +62,15 @@ impl Pool {
 
     /// Closes the connections that nobody uses: where one has died unnoticed, others may have, too.
     pub(super) fn drop_idle(&self) {
-        if let Some(pool) = self.pool.get() {
+        if let Some(pool) = self.connections.get() {
             pool.retain(|_, _| false);
         }
     }
 
     async fn pool(&self) -> Result<&managed::Pool<Manager>, Cause> {
-        self.pool.get_or_try_init(async || self.new_pool()).await
+        self.connections
+            .get_or_try_init(async || self.new_pool())
+            .await
     }
 
     fn new_pool(&self) -> Result<managed::Pool<Manager>, Cause> {

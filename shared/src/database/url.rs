@@ -1,19 +1,16 @@
 //! `DATABASE_URL`: what is accepted, and a sentence for everything that is not.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use secrecy::{ExposeSecret, SecretSlice};
-use tokio_postgres::config::{ChannelBinding, Host, LoadBalanceHosts, SslMode, SslNegotiation};
+use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation};
 
 use crate::config_errors::ConfigErrors;
 use crate::timeouts;
 
-const EXAMPLE: &str =
-    "postgresql://role:password@ep-name-123456-pooler.region.aws.neon.tech/dbname?sslmode=require";
+mod checks;
 
-/// The domains of Neon's hosts.
-const NEON_DOMAINS: [&str; 2] = ["neon.tech", "neon.build"];
+use checks::{EXAMPLE, Parameters, check_host, check_scheme, is_neon, without_endpoint};
 
 /// The end of the first label of a host behind Neon's pooler.
 const POOLER_SUFFIX: &str = "-pooler";
@@ -112,7 +109,7 @@ impl DatabaseUrl {
             }
             value.to_vec()
         };
-        let mut ignored_parameters = parameters.ignored_parameters;
+        let mut ignored_parameters = parameters.ignored;
         let options = config
             .get_options()
             .and_then(|options| without_endpoint(options, &mut ignored_parameters));
@@ -231,181 +228,13 @@ fn find_from(text: &str, start: usize, wanted: char) -> Option<usize> {
     text[start..].find(wanted).map(|offset| start + offset)
 }
 
-/// The part after `postgresql://`.
-fn check_scheme<'a>(variable: &str, text: &'a str) -> Result<&'a str, ConfigErrors> {
-    let write = format!("Write the connection string that the Neon console shows: {EXAMPLE}");
-    if text.is_empty() {
-        return Err(format!("{variable} is missing. {write}").into());
-    }
-    if text.starts_with(['"', '\'']) || text.starts_with("psql ") {
-        return Err(format!(
-            "{variable} holds quotes or a command around the connection string. {write}"
-        )
-        .into());
-    }
-    let scheme = text
-        .split(':')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    let other_store = |name: &str| {
-        Err(
-            format!("{variable} names {name}, and Neon PostgreSQL is the only store. {write}")
-                .into(),
-        )
-    };
-    match scheme.as_str() {
-        "postgresql" | "postgres" => text[scheme.len()..].strip_prefix("://").ok_or_else(|| {
-            format!("{variable} lacks the two slashes after {scheme}:. {write}").into()
-        }),
-        "sqlite" | "sqlite3" => other_store("an SQLite file"),
-        "mysql" | "mariadb" => other_store("a MySQL database"),
-        "file" => other_store("a file"),
-        _ if scheme.starts_with("sqlite+") => other_store("an SQLite file"),
-        _ if scheme.starts_with("postgres") && scheme.contains('+') => Err(format!(
-            "{variable} names another language's driver in its scheme; write postgresql:// instead."
-        )
-        .into()),
-        _ => Err(format!("{variable} is not a PostgreSQL connection string. {write}").into()),
-    }
-}
-
-/// The parameters after the question mark.
-struct Parameters {
-    /// Those that the driver understands, as they were written.
-    kept: String,
-    /// How TLS starts, where a parameter says so.
-    negotiation: Option<SslNegotiation>,
-    /// The names of the others.
-    ignored_parameters: Vec<String>,
-}
-
-impl Parameters {
-    fn read(variable: &str, query: &str, errors: &mut ConfigErrors) -> Self {
-        let mut kept = Vec::new();
-        let mut ignored_parameters = Vec::new();
-        let mut negotiation = None;
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            match name {
-                "sslmode" => match value {
-                    // The chain and the host name are always verified, which the driver has no stricter word for.
-                    "require" | "verify-ca" | "verify-full" => {}
-                    _ => errors.push(format!(
-                        "{variable} asks for an sslmode that does not enforce TLS or does not exist. Write \
-                         sslmode=require (verify-ca and verify-full mean the same here: the certificate and the host \
-                         name are always verified)."
-                    )),
-                },
-                "channel_binding" if !["disable", "prefer", "require"].contains(&value) => errors.push(format!(
-                    "{variable} has an unknown channel_binding. Write channel_binding=require, prefer or disable."
-                )),
-                "sslnegotiation" => match value {
-                    "postgres" => negotiation = Some(SslNegotiation::Postgres),
-                    "direct" => negotiation = Some(SslNegotiation::Direct),
-                    _ => errors.push(format!(
-                        "{variable} has an unknown sslnegotiation. Write sslnegotiation=postgres or direct."
-                    )),
-                },
-                "application_name" | "channel_binding" | "options" => kept.push(parameter),
-                _ => ignored_parameters.push(name.to_owned()),
-            }
-        }
-        Self {
-            kept: kept.join("&"),
-            negotiation,
-            ignored_parameters,
-        }
-    }
-}
-
-/// Startup options without those that name the endpoint to Neon's proxy. The host name does so already (SNI); and the direct
-/// host and the pooled one need different names, so that one string could not serve both.
-fn without_endpoint(options: &str, ignored_parameters: &mut Vec<String>) -> Option<String> {
-    let is_endpoint = |option: &&str| {
-        let name = option.split('=').next().unwrap_or_default();
-        ["endpoint", "project"].contains(&name)
-    };
-    let (endpoints, others): (Vec<_>, Vec<_>) = options.split_whitespace().partition(is_endpoint);
-    ignored_parameters.extend(endpoints.iter().map(|option| {
-        let name = option.split('=').next().unwrap_or_default();
-        format!("options={name}")
-    }));
-    (!others.is_empty()).then(|| others.join(" "))
-}
-
-fn check_host(
-    variable: &str,
-    config: &tokio_postgres::Config,
-    has_credentials: bool,
-    local_allowed: bool,
-    errors: &mut ConfigErrors,
-) -> Option<String> {
-    let host = match config.get_hosts() {
-        [Host::Tcp(host)] if !host.is_empty() => host.to_ascii_lowercase(),
-        [] | [Host::Tcp(_)] => {
-            errors.push(format!(
-                "{variable} has no host. It should look like {EXAMPLE}"
-            ));
-            return None;
-        }
-        _ => {
-            errors
-                .push(format!("{variable} has to name exactly one host, by its name. It should look like {EXAMPLE}"));
-            return None;
-        }
-    };
-    if is_neon(&host) || (is_loopback(&host) && local_allowed) {
-        return Some(host);
-    }
-    // Without credentials, what looks like the host may be one of them.
-    let named = if has_credentials {
-        format!("{variable} names the host {host}")
-    } else {
-        format!("{variable} names a host")
-    };
-    errors.push(if is_loopback(&host) {
-        format!(
-            "{named}, a local one. Write the connection string of your Neon project, or, for development alone, set \
-             ALLOW_LOCAL_DATABASE=true."
-        )
-    } else {
-        format!(
-            "{named}, which is not one of Neon's. Neon is the only store: the host has to lie under {}, as in {EXAMPLE}",
-            NEON_DOMAINS.join(" or ")
-        )
-    });
-    None
-}
-
-fn is_neon(host: &str) -> bool {
-    NEON_DOMAINS.iter().any(|domain| {
-        let labels = host
-            .strip_suffix(domain)
-            .and_then(|host| host.strip_suffix('.'));
-        labels.is_some_and(|labels| {
-            labels.split('.').all(|label| {
-                !label.is_empty()
-                    && label
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            })
-        })
-    })
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
+
+    use tokio_postgres::config::Host;
 
     use super::*;
 
