@@ -1,6 +1,6 @@
 //! The role that the functions work as. It owns nothing, and gets only the privileges that their statements need.
 
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use tokio_postgres::Client;
 
 use crate::error::MigrateError;
@@ -47,10 +47,7 @@ pub(crate) async fn grant(
         .map_err(&error)?
         .get(0);
     if !exists {
-        let password = role
-            .password
-            .as_ref()
-            .map(|password| password.expose_secret());
+        let password = role.password.as_ref().map(ExposeSecret::expose_secret);
         let create = transaction
             .query_one(CREATE_ROLE, &[&role.name, &password])
             .await
