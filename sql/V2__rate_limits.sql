@@ -26,63 +26,81 @@ CREATE FUNCTION public.attempt_window_end(
     attempt public.attempt, max_attempts integer, window_length interval
 ) RETURNS timestamptz
 LANGUAGE sql STABLE
-RETURN CASE
+RETURN least((attempt).expires_at, CASE
     WHEN (attempt).used < max_attempts THEN (attempt).window_started_at + window_length
     WHEN (attempt).known_until > now() THEN (attempt).last_used_at + window_length
     ELSE (attempt).last_used_at + window_length * power(2, least((attempt).strikes, 2))
-END;
+END);
 
 -- Counts one attempt on each key, or on none: returns NULL where it was counted, and otherwise the seconds to wait.
 --
--- keys, user_ids and max_attempts belong together, element by element. An attempt that is refused writes nothing.
+-- keys, user_ids and max_attempts belong together, element by element. An attempt that is refused counts on nothing.
 CREATE FUNCTION public.consume_attempt(
     keys bytea[], user_ids integer[], max_attempts integer[], window_length interval
 ) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    attempted_at constant timestamptz := clock_timestamp();
     blocked_until timestamptz;
-    attempted_at timestamptz;
+    existing bigint;
+    counted bytea[];
 BEGIN
-    -- First without locks, for those that are refused anyway. Then with all rows locked, in one order: of attempts at the
-    -- same time, each sees what the one before it has counted.
-    FOR round IN 1..2 LOOP
-        attempted_at := clock_timestamp();
-        SELECT max(public.attempt_window_end(attempt, bucket.max_attempts, window_length))
-        INTO blocked_until
-        FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
-        JOIN public.attempt ON attempt.key = bucket.key
-        WHERE attempt.used >= bucket.max_attempts
-          AND attempt.expires_at > attempted_at
-          AND public.attempt_window_end(attempt, bucket.max_attempts, window_length) > attempted_at;
-        IF blocked_until IS NOT NULL THEN
-            RETURN ceil(extract(epoch FROM blocked_until - attempted_at));
-        END IF;
-        EXIT WHEN round = 2;
+    -- Most refusals are decided here, without a lock or a write.
+    SELECT count(*),
+           max(window_end) FILTER (WHERE attempt.used >= bucket.max_attempts AND window_end > attempted_at)
+    INTO existing, blocked_until
+    FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
+    JOIN public.attempt ON attempt.key = bucket.key
+    CROSS JOIN public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end;
+    IF blocked_until IS NOT NULL THEN
+        RETURN ceil(extract(epoch FROM blocked_until - attempted_at));
+    END IF;
 
+    IF existing < cardinality(keys) THEN
+        -- New rows refer to the account. It is locked before them, as a deletion does it: otherwise the two could wait for
+        -- each other.
+        PERFORM FROM public."user" WHERE id = ANY (user_ids) FOR KEY SHARE;
+    END IF;
+
+    -- Every attempt locks its rows in the order of the keys, and sees there what the attempts before it have counted.
+    WITH upserted AS (
         INSERT INTO public.attempt (key, user_id, used, window_started_at, last_used_at, expires_at)
-        SELECT bucket.key, bucket.user_id, 0, attempted_at, attempted_at, attempted_at + interval '1 day'
+        SELECT bucket.key, bucket.user_id, 1, attempted_at, attempted_at, attempted_at + interval '1 day'
         FROM unnest(keys, user_ids) AS bucket (key, user_id)
         ORDER BY bucket.key
-        ON CONFLICT (key) DO NOTHING;
-        PERFORM FROM public.attempt WHERE attempt.key = ANY (keys) ORDER BY attempt.key FOR UPDATE;
-    END LOOP;
+        ON CONFLICT (key) DO UPDATE
+        SET (used, window_started_at, strikes) = (
+                SELECT CASE WHEN window_end > attempted_at THEN attempt.used + 1 ELSE 1 END,
+                       CASE WHEN window_end > attempted_at THEN attempt.window_started_at ELSE attempted_at END,
+                       CASE WHEN attempt.expires_at <= attempted_at THEN 0
+                            WHEN attempt.used >= max_attempts[array_position(keys, attempt.key)]
+                            THEN attempt.strikes + 1
+                            ELSE attempt.strikes END
+                FROM public.attempt_window_end(
+                    attempt, max_attempts[array_position(keys, attempt.key)], window_length
+                ) AS window_end
+            ),
+            last_used_at = excluded.last_used_at,
+            expires_at = greatest(attempt.known_until, excluded.expires_at)
+        WHERE attempt.used < max_attempts[array_position(keys, attempt.key)]
+           OR public.attempt_window_end(
+                  attempt, max_attempts[array_position(keys, attempt.key)], window_length
+              ) <= attempted_at
+        RETURNING attempt.key
+    )
+    SELECT array_agg(key) INTO counted FROM upserted;
+    IF cardinality(counted) = cardinality(keys) THEN
+        RETURN NULL;
+    END IF;
 
-    UPDATE public.attempt
-    SET used = CASE WHEN is_over THEN 1 ELSE attempt.used + 1 END,
-        window_started_at = CASE WHEN is_over THEN attempted_at ELSE attempt.window_started_at END,
-        last_used_at = attempted_at,
-        strikes = CASE WHEN attempt.expires_at <= attempted_at THEN 0
-                       WHEN is_over AND attempt.used >= bucket.max_attempts THEN attempt.strikes + 1
-                       ELSE attempt.strikes END,
-        expires_at = greatest(attempt.known_until, attempted_at + interval '1 day')
+    -- An attempt at the same time has reached a limit. This one counts on nothing; nobody has seen its counts yet.
+    UPDATE public.attempt SET used = used - 1 WHERE key = ANY (counted);
+    SELECT max(public.attempt_window_end(attempt, bucket.max_attempts, window_length))
+    INTO blocked_until
     FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
-    JOIN public.attempt AS locked ON locked.key = bucket.key
-    CROSS JOIN LATERAL (
-        SELECT locked.expires_at <= attempted_at
-            OR public.attempt_window_end(locked, bucket.max_attempts, window_length) <= attempted_at
-    ) AS attempt_window (is_over)
-    WHERE attempt.key = bucket.key;
-    RETURN NULL;
+    JOIN public.attempt ON attempt.key = bucket.key
+    WHERE attempt.used >= bucket.max_attempts;
+    RETURN greatest(ceil(extract(epoch FROM blocked_until - attempted_at)), 1);
 END
 $$;
 
@@ -110,8 +128,6 @@ DECLARE
     pair_key bytea := account_key || address_key;
     window_length constant interval := interval '15 minutes';
 BEGIN
-    -- The account is locked before its rows, as a deletion does it, so that the two cannot wait for each other.
-    PERFORM FROM public."user" WHERE id = account_id FOR KEY SHARE;
     IF EXISTS (SELECT FROM public.attempt WHERE key = pair_key AND known_until > now()) THEN
         RETURN public.consume_attempt(
             ARRAY[pair_key, address_key],
@@ -138,16 +154,19 @@ DECLARE
     pair_key bytea := account_key || address_key;
     was_known boolean := EXISTS (SELECT FROM public.attempt WHERE key = pair_key AND known_until > now());
 BEGIN
-    INSERT INTO public.attempt (key, user_id, used, window_started_at, last_used_at, expires_at)
-    VALUES (pair_key, account_id, 0, now(), now(), now())
-    ON CONFLICT (key) DO NOTHING;
-    PERFORM FROM public.attempt WHERE key IN (pair_key, account_key, address_key) ORDER BY key FOR UPDATE;
     UPDATE public.attempt
-    SET used = 0, strikes = 0, known_until = now() + interval '90 days', expires_at = now() + interval '90 days'
-    WHERE key = pair_key;
-    UPDATE public.attempt
-    SET used = used - 1
-    WHERE used > 0 AND (key = address_key OR (key = account_key AND NOT was_known));
+    SET used = CASE WHEN attempt.key = pair_key THEN 0 ELSE greatest(attempt.used - 1, 0) END,
+        strikes = CASE WHEN attempt.key = pair_key THEN 0 ELSE attempt.strikes END,
+        known_until = CASE WHEN attempt.key = pair_key THEN now() + interval '90 days' ELSE attempt.known_until END,
+        expires_at = CASE WHEN attempt.key = pair_key THEN now() + interval '90 days' ELSE attempt.expires_at END
+    FROM (
+        SELECT key
+        FROM public.attempt
+        WHERE key IN (pair_key, address_key, CASE WHEN NOT was_known THEN account_key END)
+        ORDER BY key
+        FOR UPDATE
+    ) AS locked
+    WHERE attempt.key = locked.key;
 END
 $$;
 

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
-use shared::database::schema_version;
 use shared::{App, Error, Reply, Request};
 
 #[derive(Serialize)]
@@ -39,7 +38,7 @@ async fn check_database(app: &'static App) -> Result<DatabaseHealth, Error> {
     let started = Instant::now();
     app.database.connect().await?;
     let connected = Instant::now();
-    let schema_version = schema_version::check(&app.database).await?;
+    let schema_version = app.database.check_schema_version().await?;
     Ok(DatabaseHealth {
         schema_version,
         connect_ms: (connected - started).as_millis(),

@@ -5,7 +5,8 @@
 
 use tokio_postgres::types::Type;
 
-use super::{Caller, Error};
+use super::caller::Caller;
+use super::error::Error;
 use crate::database::{Database, Statement};
 
 const SELECT_ACTIVE_SESSION: Statement = Statement::read(

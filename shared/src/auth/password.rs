@@ -6,8 +6,7 @@ use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, PasswordVerifier, RECOMMENDED_SALT_LEN, Version};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Error;
-use super::error::random_bytes;
+use super::error::{Error, random_bytes};
 use crate::cause::Cause;
 use crate::telemetry::context::spawn_blocking;
 

@@ -11,8 +11,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::error::random_bytes;
-use super::{Caller, Error, hs256};
+use super::caller::Caller;
+use super::error::{Error, random_bytes};
+use super::hs256;
 use crate::cause::Cause;
 use crate::settings::Settings;
 

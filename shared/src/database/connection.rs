@@ -44,7 +44,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream};
 
 use super::error::{Error, Failure};
-use super::pool::{Connection, Manager, tls_of};
+use super::manager::{Connection, Manager};
 use super::retry::cap;
 use super::statement::{Effect, Parameters, Statement};
 use crate::cause::Cause;
@@ -158,7 +158,7 @@ impl PooledConnection {
         answer: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let cancelled = async {
-            let tls = tls_of(self.object())?;
+            let tls = Object::pool(self.object())?.manager().tls.clone();
             self.client().cancel_token().cancel_query(tls).await.ok()?;
             Some(answer.await)
         };

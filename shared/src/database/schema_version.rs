@@ -1,10 +1,10 @@
 //! Whether the database's schema is one that this build can work with.
 
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Row};
 
-use super::error::{ConnectError, Error};
-use super::{Database, Statement};
+use super::error::ConnectError;
+use super::statement::Statement;
 use crate::cause::Cause;
 
 /// The schema version that this build needs: the number of the newest migration in `sql/`, which the build script found.
@@ -13,13 +13,9 @@ pub const CURRENT_VERSION: i32 = match i32::from_str_radix(env!("SCHEMA_VERSION"
     Err(_) => panic!("the build script sets a number"),
 };
 
-const SELECT_VERSION: Statement = Statement::read(
+pub(super) const SELECT_VERSION: Statement = Statement::read(
     "SELECT coalesce(max(version), 0)::integer FROM public.refinery_schema_history",
 );
-
-fn from_row(row: &Row) -> i32 {
-    row.get(0)
-}
 
 /// The version of the newest migration that was applied; 0 where none was.
 ///
@@ -27,19 +23,10 @@ fn from_row(row: &Row) -> i32 {
 /// Those of the driver.
 pub async fn read(client: &Client) -> Result<i32, tokio_postgres::Error> {
     match client.query_typed_one(SELECT_VERSION.sql(), &[]).await {
-        Ok(row) => Ok(from_row(&row)),
+        Ok(row) => Ok(row.get(0)),
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(0),
         Err(error) => Err(error),
     }
-}
-
-/// Checks that the database answers and that its schema is not behind this build. Returns the schema's version.
-///
-/// # Errors
-/// [`Error::Unavailable`] otherwise.
-pub async fn check(database: &Database) -> Result<i32, Error> {
-    let version = database.query_one(&SELECT_VERSION, &[], from_row).await?;
-    require_current(version).map_err(Error::Unavailable)
 }
 
 /// Checks on a new connection, in one round trip, that the schema is not behind this build. Returns the schema's version.
@@ -48,7 +35,8 @@ pub(super) async fn check_connection(client: &Client) -> Result<i32, ConnectErro
     require_current(version).map_err(ConnectError::Permanent)
 }
 
-fn require_current(version: i32) -> Result<i32, Cause> {
+/// Returns the version if this build can work with it, and otherwise the cause.
+pub(super) fn require_current(version: i32) -> Result<i32, Cause> {
     if version >= CURRENT_VERSION {
         return Ok(version);
     }

@@ -27,7 +27,7 @@ use serde::{Serialize, Serializer};
 use tracing::{Level, enabled};
 
 use super::error::Error;
-use super::metrics::EmfRecord;
+use super::metrics::{EmfRecord, RequestMetrics};
 use super::reply::Reply;
 use super::request::Request;
 use crate::telemetry::context::{Counters, RequestContext};
@@ -109,9 +109,9 @@ fn write_entry(received: &Received, counters: Counters, status: StatusCode, erro
 
 /// A line of the log, its fields in this order.
 #[derive(Serialize)]
-pub(super) struct AccessLogEntry<'a> {
+struct AccessLogEntry<'a> {
     #[serde(serialize_with = "serialize_timestamp")]
-    pub(super) timestamp: Timestamp,
+    timestamp: Timestamp,
     level: &'static str,
     message: &'static str,
     request_id: &'a str,
@@ -126,12 +126,12 @@ pub(super) struct AccessLogEntry<'a> {
     round_trips: u32,
     retries: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) connection_age_s: Option<u64>,
-    pub(super) cold_start: bool,
+    connection_age_s: Option<u64>,
+    cold_start: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<&'static str>,
+    error: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<String>,
 }
@@ -142,7 +142,13 @@ fn serialize_timestamp<S: Serializer>(time: &Timestamp, serializer: S) -> Result
 
 impl AccessLogEntry<'_> {
     fn to_json(&self) -> String {
-        let json = match EmfRecord::new(self) {
+        let metrics = RequestMetrics {
+            timestamp: self.timestamp,
+            is_cold_start: self.cold_start,
+            had_connection: self.connection_age_s.is_some(),
+            is_error: self.error.is_some(),
+        };
+        let json = match EmfRecord::new(self, &metrics) {
             Some(record) => serde_json::to_string(&record),
             None => serde_json::to_string(self),
         };

@@ -4,9 +4,8 @@
 
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use serde::Serialize;
-
-use super::access_log::AccessLogEntry;
 
 /// The CloudWatch namespace of the metrics: `METRICS_NAMESPACE`. Without it there are no metrics.
 static NAMESPACE: LazyLock<Option<String>> = LazyLock::new(|| {
@@ -14,11 +13,23 @@ static NAMESPACE: LazyLock<Option<String>> = LazyLock::new(|| {
     namespace.filter(|namespace| !namespace.trim().is_empty())
 });
 
+/// What the metrics of a request are made of, besides the members of its line.
+pub(super) struct RequestMetrics {
+    /// When the request was answered.
+    pub(super) timestamp: Timestamp,
+    /// Whether it was the first request of its process.
+    pub(super) is_cold_start: bool,
+    /// Whether it used a connection to the database.
+    pub(super) had_connection: bool,
+    /// Whether the answer is an error.
+    pub(super) is_error: bool,
+}
+
 /// A line of the access log that is also a set of metrics.
 #[derive(Serialize)]
-pub(super) struct EmfRecord<'a> {
+pub(super) struct EmfRecord<'a, T> {
     #[serde(flatten)]
-    entry: &'a AccessLogEntry<'a>,
+    entry: &'a T,
     requests: u8,
     cold_starts: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,30 +77,31 @@ const REQUEST_METRICS: [MetricDefinition; 6] = [
 
 const ERROR_METRICS: [MetricDefinition; 1] = [metric("errors", "Count")];
 
-impl<'a> EmfRecord<'a> {
-    /// The line with its metrics, where there is a namespace for them.
-    pub(super) fn new(entry: &'a AccessLogEntry<'a>) -> Option<Self> {
+impl<'a, T> EmfRecord<'a, T> {
+    /// A line with its metrics, where there is a namespace for them.
+    pub(super) fn new(entry: &'a T, request: &RequestMetrics) -> Option<Self> {
         let namespace = NAMESPACE.as_deref()?;
         let directive = |dimensions, metrics| MetricDirective {
             namespace,
             dimensions,
             metrics,
         };
-        let metrics = match entry.connection_age_s {
-            Some(_) => &REQUEST_METRICS[..],
-            None => &REQUEST_METRICS[..REQUEST_METRICS.len() - 1],
+        let metrics = if request.had_connection {
+            &REQUEST_METRICS[..]
+        } else {
+            &REQUEST_METRICS[..REQUEST_METRICS.len() - 1]
         };
         let mut directives = vec![directive(&[&[]], metrics)];
-        if entry.error.is_some() {
+        if request.is_error {
             directives.push(directive(&[&["error"]], &ERROR_METRICS));
         }
         Some(Self {
             entry,
             requests: 1,
-            cold_starts: entry.cold_start.into(),
-            errors: entry.error.map(|_| 1),
+            cold_starts: request.is_cold_start.into(),
+            errors: request.is_error.then_some(1),
             metadata: Metadata {
-                timestamp: entry.timestamp.as_millisecond(),
+                timestamp: request.timestamp.as_millisecond(),
                 cloud_watch_metrics: directives,
             },
         })

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-
-use super::violation::Context;
 
 /// A rule that a value breaks.
 #[derive(Debug)]
@@ -13,6 +13,28 @@ pub struct RuleError {
     pub(super) kind: &'static str,
     pub(super) msg: Cow<'static, str>,
     pub(super) ctx: Option<Context>,
+}
+
+/// The parameter of a rule.
+#[derive(Debug)]
+pub(super) enum Context {
+    MinLength(usize),
+    MaxLength(usize),
+    Expected(&'static str),
+    Error(Cow<'static, str>),
+}
+
+impl Serialize for Context {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self {
+            Self::MinLength(length) => map.serialize_entry("min_length", length)?,
+            Self::MaxLength(length) => map.serialize_entry("max_length", length)?,
+            Self::Expected(values) => map.serialize_entry("expected", values)?,
+            Self::Error(message) => map.serialize_entry("error", message)?,
+        }
+        map.end()
+    }
 }
 
 impl RuleError {

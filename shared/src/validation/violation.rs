@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::rules::RuleError;
+use super::rules::{Context, RuleError};
 
 /// Input that breaks rules: every violation that was found.
 #[derive(Debug, thiserror::Error)]
@@ -51,28 +50,6 @@ impl fmt::Debug for Violation {
 enum Location {
     Name(&'static str),
     Offset(usize),
-}
-
-/// The parameter of a rule.
-#[derive(Debug)]
-pub(super) enum Context {
-    MinLength(usize),
-    MaxLength(usize),
-    Expected(&'static str),
-    Error(Cow<'static, str>),
-}
-
-impl Serialize for Context {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        match self {
-            Self::MinLength(length) => map.serialize_entry("min_length", length)?,
-            Self::MaxLength(length) => map.serialize_entry("max_length", length)?,
-            Self::Expected(values) => map.serialize_entry("expected", values)?,
-            Self::Error(message) => map.serialize_entry("error", message)?,
-        }
-        map.end()
-    }
 }
 
 impl Violation {

@@ -145,18 +145,3 @@ fn sqlstate<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a SqlS
     }
     None
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_build_needs_the_newest_migration() {
-        let versions = runner()
-            .get_migrations()
-            .iter()
-            .map(refinery::Migration::version)
-            .max();
-        assert_eq!(versions, Some(CURRENT_VERSION));
-    }
-}

@@ -1,0 +1,142 @@
+//! Running statements, and sending them again where that is safe.
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Row;
+use tracing::warn;
+
+use super::error::{Error, Failure};
+use super::pool::Pool;
+use super::retry;
+use super::schema_version::{SELECT_VERSION, require_current};
+use super::statement::{Effect, Parameters, Statement};
+use super::url::DatabaseUrl;
+use crate::cause::Cause;
+use crate::telemetry::context::{self, DatabaseTimer};
+use crate::timeouts;
+
+/// The database that the functions work on.
+#[derive(Debug)]
+pub struct Database {
+    pool: Pool,
+}
+
+impl Database {
+    /// A database. The first statement connects to it.
+    ///
+    /// `max_connections` is the number of requests that this instance may get at once: an instance that serves one request
+    /// at a time needs one connection.
+    pub fn new(url: DatabaseUrl, max_connections: usize) -> Self {
+        Self {
+            pool: Pool::new(url, max_connections),
+        }
+    }
+
+    /// Connects ahead of the first statement. Where that fails, the statement connects, and reports its own error.
+    pub async fn warm_up(&self) {
+        self.pool.preconnect().await;
+    }
+
+    /// Connects where there is no connection.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn connect(&self) -> Result<(), Error> {
+        let acquired = self.pool.acquire(timeouts::query_deadline());
+        acquired.await?.release();
+        Ok(())
+    }
+
+    /// Checks that the database answers and that its schema is not behind this build. Returns the schema's version.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] otherwise.
+    pub async fn check_schema_version(&self) -> Result<i32, Error> {
+        let version = self
+            .query_one(&SELECT_VERSION, &[], |row| row.get(0))
+            .await?;
+        require_current(version).map_err(Error::Unavailable)
+    }
+
+    /// Runs a statement that returns at most one row.
+    ///
+    /// # Errors
+    /// [`Error`]; more than one row is a fault.
+    pub async fn query_opt<T: Send>(
+        &self,
+        statement: &Statement,
+        parameters: &Parameters<'_>,
+        from_row: fn(&Row) -> T,
+    ) -> Result<Option<T>, Error> {
+        let mut rows = self
+            .query(statement, parameters, usize::MAX, from_row)
+            .await?
+            .unwrap_or_default();
+        match rows.len() {
+            0 | 1 => Ok(rows.pop()),
+            count => Err(Error::Fault(Cause::new(format!(
+                "{count} rows where one was expected"
+            )))),
+        }
+    }
+
+    /// Runs a statement that always returns one row.
+    ///
+    /// # Errors
+    /// [`Error`]; any other number of rows is a fault.
+    pub async fn query_one<T: Send>(
+        &self,
+        statement: &Statement,
+        parameters: &Parameters<'_>,
+        from_row: fn(&Row) -> T,
+    ) -> Result<T, Error> {
+        let row = self.query_opt(statement, parameters, from_row).await?;
+        row.ok_or_else(|| Error::Fault(Cause::new("no row where one was expected")))
+    }
+
+    /// Runs a statement and reads its rows as they arrive. `None` where they are more than `max_bytes`, as the server sends
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn query<T: Send>(
+        &self,
+        statement: &Statement,
+        parameters: &Parameters<'_>,
+        max_bytes: usize,
+        from_row: fn(&Row) -> T,
+    ) -> Result<Option<Vec<T>>, Error> {
+        let _timer = DatabaseTimer::start();
+        let deadline = timeouts::query_deadline();
+        let mut backoff = retry::backoff();
+        let mut was_sent_again = false;
+        loop {
+            let connection = self.pool.acquire(deadline).await?;
+            let answer = connection.run(statement, parameters, max_bytes, from_row, deadline);
+            let (cause, may_be_sent_again) = match answer.await {
+                Ok(rows) => return Ok(rows),
+                Err(Failure::Fatal(error)) => return Err(error),
+                Err(Failure::ServerBusy(cause)) => match backoff.next() {
+                    Some(pause) if Instant::now() + pause < deadline => {
+                        sleep(pause).await;
+                        context::count_retry();
+                        continue;
+                    }
+                    _ => (cause, false),
+                },
+                Err(Failure::NotExecuted(cause)) => (cause, true),
+                Err(Failure::ConnectionLost(cause)) => (cause, statement.effect != Effect::Write),
+            };
+            if was_sent_again || !may_be_sent_again {
+                return Err(Error::Unavailable(cause));
+            }
+            warn!(
+                request_id = context::request_id(),
+                %cause,
+                "sending a statement again, on a new connection"
+            );
+            context::count_retry();
+            was_sent_again = true;
+            self.pool.drop_idle();
+        }
+    }
+}
