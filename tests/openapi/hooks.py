@@ -1,10 +1,10 @@
 """Chooses the users that Schemathesis sends requests as.
 
-Schemathesis knows only the document. Most requests that it generates would be rejected because of a wrong token, user or
-password, or because a name is taken. These hooks change most requests so that they come from existing users.
+Schemathesis knows only the document. Most requests that it generates would be rejected because of a wrong token, user
+or password, or because a name is taken. These hooks change most requests so that they come from existing users.
 
-The outcome of a request must not depend on earlier requests: Hypothesis repeats a scenario with changes, and fails a test
-if the same steps have a different outcome.
+The outcome of a request must not depend on earlier requests: Hypothesis repeats a scenario with changes, and fails a
+test if the same steps have a different outcome.
 """
 
 import os
