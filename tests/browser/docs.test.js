@@ -1,7 +1,8 @@
-// The page at /docs in headless Chromium, which reaches the API and nothing else: it renders under its own content
-// security policy, signs in with a token, and tries requests.
+// Tests the page at /docs in headless Chromium, which can reach only the API: the page renders under its own content
+// security policy, signs in with a token, and sends requests.
 //
-// It works on the API at BASE_URL by the browser in CHROMIUM; `./dev test browser` sets both. What it saw lies in .dev.
+// BASE_URL is the API, and CHROMIUM the path of the browser; `./dev test browser` sets both. Screenshots are written to
+// .dev.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -12,9 +13,9 @@ const base = new URL(process.env.BASE_URL.replace(/\/*$/, "/"));
 const screenshots = fileURLToPath(new URL("../../.dev/", import.meta.url));
 const widths = { desktop: 1280, phone: 390 };
 
-// A cold function of a debug build takes its time.
-const patience = 60_000;
-const timeout = 5 * patience;
+// In milliseconds. A cold function of a debug build is slow.
+const responseTimeout = 60_000;
+const timeout = 5 * responseTimeout;
 
 let browser;
 before(async () => {
@@ -31,19 +32,19 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** Sends JSON to the API, and gives its answer. */
+/** Sends JSON to the API, and returns the body of the response. */
 async function send(method, path, body, token) {
   const response = await fetch(new URL(path, base), {
     method,
     headers: { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) },
     body: JSON.stringify(body),
-    signal: AbortSignal.timeout(patience),
+    signal: AbortSignal.timeout(responseTimeout),
   });
   assert.ok(response.ok, `${method} ${path}: ${response.status}`);
   return response.json();
 }
 
-/** A user with one task. */
+/** Registers a user, and creates one task. */
 async function register() {
   const username = `browser-${crypto.randomUUID().slice(0, 8)}`;
   const user = await send("POST", "api/auth/register", {
@@ -55,10 +56,10 @@ async function register() {
   return user;
 }
 
-/** Opens the page, and notes all that a page should not do. */
+/** Opens the page, and collects everything that it should not do. */
 async function open(width) {
   const context = await browser.newContext({ viewport: { width, height: 900 } });
-  context.setDefaultTimeout(patience);
+  context.setDefaultTimeout(responseTimeout);
   const page = await context.newPage();
   const problems = [];
   page.on("console", (message) => {
@@ -90,7 +91,7 @@ async function signIn(page, token) {
   await dialog.waitFor({ state: "detached" });
 }
 
-/** Tries an operation by its form, and gives the status and the body that the page then shows. */
+/** Sends a request with the form of an operation, and returns the status and the body that the page shows. */
 async function tryOut(page, operation, parameters) {
   const block = page.locator(`[id$="-${operation}"].opblock`);
   await block.locator(".opblock-summary-control").click();
@@ -129,7 +130,7 @@ for (const [device, width] of Object.entries(widths)) {
   });
 }
 
-test("the policy keeps out what is not the page's own", { timeout }, async () => {
+test("the policy blocks inline code and other origins", { timeout }, async () => {
   const { page, problems } = await open(widths.desktop);
   assert.deepEqual(problems, []);
   const kept = await page.evaluate(async () => {
@@ -147,7 +148,7 @@ test("the policy keeps out what is not the page's own", { timeout }, async () =>
     violations: ["connect-src", "img-src", "script-src-elem", "style-src-elem"],
     ran: undefined,
   });
-  // And what the other tests look for would be seen.
+  // This shows that the other tests would notice such problems.
   for (const kind of ["policy: ", "console: "]) {
     assert.ok(problems.some((problem) => problem.startsWith(kind)), `${kind}${problems}`);
   }

@@ -1,4 +1,4 @@
-// Registers, logs in and keeps tasks at BASE_URL, with types that were generated from openapi.yaml: ./dev test client
+// Registers, logs in and manages tasks at BASE_URL, with types that are generated from openapi.yaml: ./dev test client
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -46,13 +46,13 @@ assert.equal(completion.data?.completed, true);
 const list = await client.GET("/api/{user_id}/tasks", { params: { path } });
 assert.deepEqual(list.data, [completion.data]);
 
-// What the API refuses, the types refuse before.
-const refusal = await client.POST("/api/{user_id}/tasks", {
+// The types reject what the API would reject.
+const rejection = await client.POST("/api/{user_id}/tasks", {
   params: { path },
-  // @ts-expect-error: it is called title
+  // @ts-expect-error: the member is called title
   body: { titel: "Write the first program" },
 });
-const violation = refusal.error && refusal.response.status === 422 ? refusal.error.detail[0] : undefined;
+const violation = rejection.error && rejection.response.status === 422 ? rejection.error.detail[0] : undefined;
 assert.deepEqual(violation, {
   type: "missing",
   loc: ["body", "title"],
@@ -66,5 +66,5 @@ const absence = await client.GET("/api/{user_id}/tasks/{id}", { params: { path: 
 assert.equal(absence.error?.detail, "Task not found");
 
 await client.POST("/api/auth/logout");
-const stranger = await client.GET("/api/auth/me");
-assert.equal(stranger.error?.detail, "Could not validate credentials");
+const afterLogout = await client.GET("/api/auth/me");
+assert.equal(afterLogout.error?.detail, "Could not validate credentials");

@@ -1,8 +1,10 @@
-"""Who calls. Schemathesis knows the document alone, and most of what it makes up would be refused for a wrong token,
-user or password, or for a name that is taken. Here most of its requests become those of users that there are.
+"""Chooses the users that Schemathesis sends requests as.
 
-What becomes of a request does not depend on those before it: Hypothesis, which plays a scenario again with changes, ends
-a test in which the same steps have another outcome.
+Schemathesis knows only the document. Most requests that it generates would be rejected because of a wrong token, user
+or password, or because a name is taken. These hooks change most requests so that they come from existing users.
+
+The outcome of a request must not depend on earlier requests: Hypothesis repeats a scenario with changes, and fails a
+test if the same steps have a different outcome.
 """
 
 import os
@@ -51,21 +53,21 @@ def post(path, body, **headers):
     return answer.json()
 
 
-# All users that there are, by their ids.
+# All registered users, by id.
 registered = {}
-# The user as whom most requests are made.
+# The user that sends most requests.
 caller = User.register()
-# All usernames and email addresses that a test has asked for.
-taken = set()
+# All usernames and email addresses that a test has tried to register.
+requested_names = set()
 
 
 def is_exception(value):
-    """One value in ten."""
+    """True for one value in ten."""
     return zlib.crc32(repr(value).encode()) % 10 == 0
 
 
-def is_the_callers(case):
-    """A request without a token, or with a bad one, is to be refused for that."""
+def has_callers_token(case):
+    """False for a request without a token or with an invalid one, which has to be rejected for that reason."""
     return case.headers.get("Authorization") == caller.authorization
 
 
@@ -78,7 +80,7 @@ def is_scenario(case):
 
 
 def user_of(case):
-    """The caller, or in a scenario one whom no other works on."""
+    """The caller. In a scenario, a new user, so that scenarios do not affect each other."""
     return User.register() if is_scenario(case) else caller
 
 
@@ -87,7 +89,7 @@ def is_number(value):
 
 
 def change(case, **fields):
-    """Not in place: the body may be an example of the document."""
+    """Replaces the body instead of changing it, because it may be an example of the document."""
     case.body = {**case.body, **fields}
 
 
@@ -101,28 +103,28 @@ class Bearer:
 
 
 @schemathesis.hook("before_call").apply_to(operation_id="register")
-def be_someone_new(context, case, kwargs):
+def use_unused_names(context, case, kwargs):
     if not is_valid(case):
         return
     if is_exception(case.body):
         change(case, email=caller.email)
         return
-    if case.body["username"] in taken:
+    if case.body["username"] in requested_names:
         change(case, username=new_name())
-    if case.body["email"].lower() in taken:
+    if case.body["email"].lower() in requested_names:
         change(case, email=f"{new_name()}@example.com")
-    taken.update([case.body["username"], case.body["email"].lower()])
+    requested_names.update([case.body["username"], case.body["email"].lower()])
 
 
 @schemathesis.hook("after_call").apply_to(operation_id="register")
-def remember(context, case, response):
+def remember_user(context, case, response):
     if response.status_code == 201:
         user = User.of(case.body, response.json())
         registered[user.id] = user
 
 
 @schemathesis.hook("before_call").apply_to(operation_id=["login", "createToken"])
-def know_the_password(context, case, kwargs):
+def use_known_password(context, case, kwargs):
     if not is_valid(case):
         return
     user = next((user for user in registered.values() if user.email == case.body["email"]), None)
@@ -135,15 +137,15 @@ def know_the_password(context, case, kwargs):
 
 @schemathesis.hook
 def map_path_parameters(context, path_parameters):
-    """No id is negative, so that the ids of what there is come from links alone."""
+    """Makes generated ids negative, so that ids of existing users and tasks come only from links."""
     generated = path_parameters or {}
     return {name: -abs(value) if type(value) is int else value for name, value in generated.items()}
 
 
 @schemathesis.hook("before_call").apply_to(path_regex="{user_id}")
-def work_on_own_tasks(context, case, kwargs):
+def use_own_tasks(context, case, kwargs):
     path = case.path_parameters
-    if not is_the_callers(case) or not is_number(path["user_id"]):
+    if not has_callers_token(case) or not is_number(path["user_id"]):
         return
     user = registered.get(int(path["user_id"]))
     if user is None:
@@ -157,22 +159,22 @@ def work_on_own_tasks(context, case, kwargs):
 
 
 @schemathesis.hook("before_call").apply_to(operation_id="getAccount")
-def show_another_account(context, case, kwargs):
-    if is_the_callers(case):
+def use_separate_account(context, case, kwargs):
+    if has_callers_token(case):
         case.headers["Authorization"] = user_of(case).authorization
 
 
 @schemathesis.hook("before_call").apply_to(operation_id="logout")
-def end_another_session(context, case, kwargs):
-    """The caller's has to last."""
-    if is_the_callers(case):
+def use_separate_session(context, case, kwargs):
+    """Registers a user, because the caller is needed by other requests."""
+    if has_callers_token(case):
         case.headers["Authorization"] = User.register().authorization
 
 
 @schemathesis.hook("before_call").apply_to(operation_id=["changePassword", "deleteAccount"])
-def end_another_account(context, case, kwargs):
-    """The caller's has to last."""
-    if is_the_callers(case) and is_valid(case):
+def use_account_to_delete(context, case, kwargs):
+    """Registers a user, because the caller is needed by other requests."""
+    if has_callers_token(case) and is_valid(case):
         case.headers["Authorization"] = User.register().authorization
         if not is_exception(case.body):
             change(case, **{"password" if "password" in case.body else "current_password": PASSWORD})
@@ -180,7 +182,7 @@ def end_another_account(context, case, kwargs):
 
 @schemathesis.hook
 def filter_body(context, body):
-    """A body that is not UTF-8 never reaches a function here: the local server answers it by itself, with a 500."""
+    """Drops bodies that are not UTF-8: the local server answers them with a 500, without calling a function."""
     if isinstance(body, bytes):
         try:
             body.decode()

@@ -48,14 +48,14 @@ pub(crate) fn compare(rounds: usize) -> Option<Hashing> {
     Some(hashing)
 }
 
-/// Runs a program that prints the nanoseconds of each hash, and returns the milliseconds of the first and of the others.
+/// Runs a program that prints the nanoseconds of each hash. Returns the milliseconds of the first and of the others.
 fn times(program: impl AsRef<OsStr>, arguments: &[&str]) -> (f64, Vec<f64>) {
     let mut command = Command::new("taskset");
     command
         .args(["--cpu-list", "0"])
         .arg(program)
         .args(arguments);
-    // With these settings glibc keeps freed memory, so that the reference does not allocate it from the system each time.
+    // With these settings glibc keeps freed memory, so that the reference does not allocate it anew each time.
     command.envs([
         ("MALLOC_MMAP_THRESHOLD_", "33554432"),
         ("MALLOC_TRIM_THRESHOLD_", "1073741824"),

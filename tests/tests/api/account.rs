@@ -1,4 +1,4 @@
-//! Changing the password, and leaving for good.
+//! Changing the password, and deleting the account.
 
 use serde_json::json;
 use tests::api::{Api, PASSWORD, User};
@@ -14,24 +14,24 @@ async fn log_in_with(api: &Api, user: &User, password: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn changing_the_password_ends_every_other_session() {
+async fn password_change_ends_all_other_sessions() {
     let api = Api::from_env();
     let user = api.register().await;
-    let (other, stranger) = (api.log_in(&user).await, api.register().await);
+    let (other, unrelated) = (api.log_in(&user).await, api.register().await);
     let body = json!({"current_password": PASSWORD, "new_password": NEW});
     let answer = api.call(&user, "POST", CHANGE, Some(&body)).await;
     assert_eq!(answer.expect(200), json!({"message": "Password changed"}));
 
-    for (session, status) in [(&user, 200), (&other, 401), (&stranger, 200)] {
+    for (session, status) in [(&user, 200), (&other, 401), (&unrelated, 200)] {
         api.call(session, "GET", ME, None).await.expect(status);
     }
     assert_eq!(log_in_with(&api, &user, PASSWORD).await, 401);
     assert_eq!(log_in_with(&api, &user, NEW).await, 200);
-    assert_eq!(log_in_with(&api, &stranger, PASSWORD).await, 200);
+    assert_eq!(log_in_with(&api, &unrelated, PASSWORD).await, 200);
 }
 
 #[tokio::test]
-async fn a_change_without_the_password_changes_nothing() {
+async fn password_change_with_wrong_password_changes_nothing() {
     let api = Api::from_env();
     let user = api.register().await;
     let other = api.log_in(&user).await;
@@ -43,7 +43,7 @@ async fn a_change_without_the_password_changes_nothing() {
 }
 
 #[tokio::test]
-async fn every_rule_of_a_new_password_is_named() {
+async fn password_change_reports_every_broken_rule() {
     let api = Api::from_env();
     let user = api.register().await;
     let change = async |body| api.call(&user, "POST", CHANGE, Some(&body)).await;
@@ -59,21 +59,21 @@ async fn every_rule_of_a_new_password_is_named() {
     change(json!({"current_password": "", "new_password": "x".repeat(129)}))
         .await
         .assert_invalid(&[("string_too_long", "new_password")]);
-    // Who has no session is not told the rules.
-    let nobody = User {
+    // The rules are not disclosed without a session.
+    let without_session = User {
         token: "a".to_owned(),
         ..user.clone()
     };
-    api.call(&nobody, "POST", CHANGE, Some(&json!({})))
+    api.call(&without_session, "POST", CHANGE, Some(&json!({})))
         .await
         .assert_refused(401, "Could not validate credentials");
 }
 
 #[tokio::test]
-async fn an_account_goes_with_all_that_is_its_owners() {
+async fn account_deletion_removes_tasks_and_sessions() {
     let api = Api::from_env();
-    let (user, stranger) = (api.register().await, api.register().await);
-    for user in [&user, &stranger] {
+    let (user, unrelated) = (api.register().await, api.register().await);
+    for user in [&user, &unrelated] {
         api.create_task(user, &json!({"title": "a"})).await;
     }
     let delete = async |body| api.call(&user, "DELETE", ME, Some(&body)).await;
@@ -92,7 +92,7 @@ async fn an_account_goes_with_all_that_is_its_owners() {
         .assert_refused(401, "Could not validate credentials");
     assert_eq!(log_in_with(&api, &user, PASSWORD).await, 401);
     let tasks = api
-        .call(&stranger, "GET", &stranger.tasks_path(), None)
+        .call(&unrelated, "GET", &unrelated.tasks_path(), None)
         .await;
     assert_eq!(tasks.expect(200).as_array().map(Vec::len), Some(1));
 

@@ -1,4 +1,4 @@
-//! Registering, logging in and out.
+//! Registration, login and logout.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -6,7 +6,7 @@ use tests::api::{Api, PASSWORD, User, registration};
 use tests::{database, unique};
 
 fn keys(object: &str) -> Vec<String> {
-    // In the order in which they came, which a map would not keep.
+    // Read from the text, because a map would not keep the order.
     object
         .split('"')
         .skip(1)
@@ -17,7 +17,7 @@ fn keys(object: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn registering_answers_the_user_and_a_token_in_the_contracts_order() {
+async fn registration_returns_user_and_token_in_contract_order() {
     let api = Api::from_env();
     let sent = registration();
     let answer = api.post("/api/auth/register", &sent).await;
@@ -48,7 +48,7 @@ async fn registering_answers_the_user_and_a_token_in_the_contracts_order() {
 }
 
 #[tokio::test]
-async fn what_registering_answered_is_what_is_stored() {
+async fn registration_stores_what_it_returns() {
     let api = Api::from_env();
     let Some(database) = database::connect_or_skip("what registering stores").await else {
         return;
@@ -90,7 +90,7 @@ async fn what_registering_answered_is_what_is_stored() {
 }
 
 #[tokio::test]
-async fn registering_names_every_broken_rule_at_once() {
+async fn registration_reports_every_broken_rule_at_once() {
     let api = Api::from_env();
     for (body, rules) in [
         (
@@ -145,9 +145,9 @@ async fn registering_names_every_broken_rule_at_once() {
 }
 
 #[tokio::test]
-async fn a_password_is_any_text_and_counts_to_its_last_character() {
+async fn passwords_may_be_any_text_and_are_compared_in_full() {
     let api = Api::from_env();
-    // 128 characters, and nearly twice as many bytes.
+    // 128 characters, but almost twice as many bytes.
     let password = format!(" {}Correct horse", "ü☃ ".repeat(38));
     assert_eq!(password.chars().count(), 128);
     let mut user = registration();
@@ -168,7 +168,7 @@ async fn a_password_is_any_text_and_counts_to_its_last_character() {
 }
 
 #[tokio::test]
-async fn a_broken_rule_shows_what_came_to_its_sender() {
+async fn a_violation_repeats_the_rejected_input() {
     let api = Api::from_env();
     let body = json!({"username": "someone", "email": "someone@example.com", "password": "short"});
     let answer = api.post("/api/auth/register", &body).await;
@@ -179,7 +179,7 @@ async fn a_broken_rule_shows_what_came_to_its_sender() {
 }
 
 #[tokio::test]
-async fn a_taken_email_or_username_is_a_conflict() {
+async fn taken_email_or_username_is_a_conflict() {
     let api = Api::from_env();
     let user = api.register().await;
     let other = format!("u-{}", unique());
@@ -199,7 +199,7 @@ async fn a_taken_email_or_username_is_a_conflict() {
     register(&user.username, &user.email)
         .await
         .assert_refused(409, "Email already registered");
-    // Names differ by case, as they did before.
+    // Usernames are case-sensitive, as in the legacy service.
     register(
         &user.username.to_uppercase(),
         &format!("{other}@example.com"),
@@ -209,7 +209,7 @@ async fn a_taken_email_or_username_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn of_many_registrations_at_once_one_succeeds() {
+async fn only_one_of_several_concurrent_registrations_succeeds() {
     let api = Api::from_env();
     let body = registration();
     let post = || api.post("/api/auth/register", &body);
@@ -221,7 +221,7 @@ async fn of_many_registrations_at_once_one_succeeds() {
 }
 
 #[tokio::test]
-async fn logging_in_answers_a_token_that_works() {
+async fn login_returns_a_valid_token() {
     let api = Api::from_env();
     let user = api.register().await;
     for path in ["/api/auth/login", "/api/auth/token"] {
@@ -252,7 +252,7 @@ async fn logging_in_answers_a_token_that_works() {
 }
 
 #[tokio::test]
-async fn an_unknown_email_and_a_wrong_password_are_refused_alike() {
+async fn unknown_email_and_wrong_password_get_the_same_response() {
     let api = Api::from_env();
     let user = api.register().await;
     let log_in = async |email: &str, password: &str| {
@@ -283,7 +283,7 @@ async fn an_unknown_email_and_a_wrong_password_are_refused_alike() {
 }
 
 #[tokio::test]
-async fn a_login_needs_two_texts_in_json() {
+async fn login_requires_two_strings_in_json() {
     let api = Api::from_env();
     api.post("/api/auth/login", &json!({}))
         .await
@@ -310,7 +310,7 @@ async fn a_login_needs_two_texts_in_json() {
 }
 
 #[tokio::test]
-async fn me_answers_the_user() {
+async fn me_returns_the_user() {
     let api = Api::from_env();
     let user = api.register().await;
     let answer = api.call(&user, "GET", "/api/auth/me", None).await;
@@ -326,7 +326,7 @@ async fn me_answers_the_user() {
 }
 
 #[tokio::test]
-async fn logging_out_ends_that_session_at_once_and_may_be_done_twice() {
+async fn logout_ends_only_its_session_and_can_be_repeated() {
     let api = Api::from_env();
     let first = api.register().await;
     let second = api.log_in(&first).await;
@@ -349,7 +349,7 @@ async fn logging_out_ends_that_session_at_once_and_may_be_done_twice() {
 }
 
 #[tokio::test]
-async fn a_bcrypt_account_logs_in_and_is_given_an_argon2_hash() {
+async fn login_replaces_a_bcrypt_hash_with_argon2() {
     let api = Api::from_env();
     let Some(database) = database::connect_or_skip("logging in with a bcrypt hash").await else {
         return;
@@ -365,7 +365,7 @@ async fn a_bcrypt_account_logs_in_and_is_given_an_argon2_hash() {
             .await
     };
 
-    let bcrypt = bcrypt::hash("the former password", 4).expect("a hash");
+    let bcrypt = bcrypt::hash("the legacy password", 4).expect("a hash");
     database
         .execute(
             "UPDATE \"user\" SET hashed_password = $2 WHERE id = $1",
@@ -383,7 +383,7 @@ async fn a_bcrypt_account_logs_in_and_is_given_an_argon2_hash() {
         .await
         .assert_refused(401, "Incorrect email or password");
     assert_eq!(stored().await["hashed_password"], bcrypt);
-    log_in("the former password").await.expect(200);
+    log_in("the legacy password").await.expect(200);
     let rehashed = stored().await;
     assert!(
         rehashed["hashed_password"]
@@ -391,7 +391,7 @@ async fn a_bcrypt_account_logs_in_and_is_given_an_argon2_hash() {
             .is_some_and(|hash| hash.starts_with("$argon2id$")),
         "{rehashed}"
     );
-    log_in("the former password").await.expect(200);
+    log_in("the legacy password").await.expect(200);
     assert_eq!(stored().await, rehashed);
     log_in("another password")
         .await

@@ -1,4 +1,4 @@
-//! The OpenAPI document and the page over it, as they come; tests/browser opens the page.
+//! The OpenAPI document and the page at /docs as HTTP responses. tests/browser opens the page in a browser.
 
 use std::io::Read as _;
 
@@ -11,13 +11,13 @@ use tests::api::Api;
 use tests::read;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Asks for a document, with one header.
+/// Requests a document with one header.
 async fn get(path: &str, name: &str, value: &str) -> Response {
     let request = Api::from_env().request("GET", path).header(name, value);
     request.send().await.expect("an answer")
 }
 
-/// A document, uncompressed.
+/// Requests a document without compression.
 async fn document(path: &str) -> Response {
     get(path, "accept-encoding", "identity").await
 }
@@ -27,7 +27,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     value.map_or("", |value| value.to_str().expect("a text"))
 }
 
-/// The content of the one element with this tag.
+/// The content of the only element with this tag.
 fn element<'a>(page: &'a str, tag: &str) -> &'a str {
     let (_, rest) = page.split_once(&format!("<{tag}>")).expect("an element");
     let (content, rest) = rest.split_once(&format!("</{tag}>")).expect("its end");
@@ -42,7 +42,7 @@ fn yaml(text: &str) -> Yaml {
 }
 
 #[tokio::test]
-async fn the_openapi_document_is_openapi_yaml_as_json() {
+async fn openapi_json_equals_openapi_yaml() {
     let response = document("/openapi.json").await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(header(&response, "content-type"), "application/json");
@@ -55,12 +55,12 @@ async fn the_openapi_document_is_openapi_yaml_as_json() {
             .is_some_and(|version| version.starts_with("3.1."))
     );
     assert!(json["paths"]["/api/{user_id}/tasks"]["get"].is_object());
-    // JSON is YAML.
+    // YAML is a superset of JSON.
     assert_eq!(yaml(&text), yaml(&read("openapi.yaml")));
 }
 
 #[tokio::test]
-async fn the_page_holds_all_that_it_shows_and_allows_nothing_else() {
+async fn the_page_is_self_contained_and_its_policy_is_strict() {
     let response = document("/docs").await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(
@@ -99,7 +99,7 @@ async fn the_page_holds_all_that_it_shows_and_allows_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_document_comes_compressed_where_that_is_accepted() {
+async fn documents_are_compressed_if_the_client_accepts_gzip() {
     for path in ["/openapi.json", "/docs"] {
         let plain = document(path).await;
         assert_eq!(header(&plain, "content-encoding"), "", "{path}");
@@ -132,7 +132,7 @@ async fn a_document_comes_compressed_where_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_document_that_the_client_has_is_not_sent_again() {
+async fn unchanged_documents_are_answered_with_304() {
     for path in ["/openapi.json", "/docs"] {
         let response = document(path).await;
         assert_eq!(header(&response, "cache-control"), "no-cache");

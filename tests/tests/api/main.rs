@@ -1,5 +1,5 @@
-//! The API over HTTP, wherever it is deployed. Where `DATABASE_URL` is set, the tests also see that what was answered is
-//! what is stored.
+//! The API over HTTP, on any deployment. If `DATABASE_URL` is set, the tests also compare the responses with what is
+//! stored.
 
 mod account;
 mod auth;

@@ -1,4 +1,4 @@
-//! Keeping tasks.
+//! Creating, reading, changing and deleting tasks.
 
 use serde_json::{Value, json};
 use tests::api::{Api, User};
@@ -6,7 +6,7 @@ use tests::database;
 
 const ABSENT: i64 = 2_000_000_000;
 
-/// A task as the database has it, in the words of the API.
+/// A task as it is stored, with the names that the API uses.
 async fn stored(database: &database::Database, task: &Value) -> Value {
     let id = i32::try_from(task["id"].as_i64().expect("an id")).expect("an integer");
     let query = format!(
@@ -31,7 +31,7 @@ fn full() -> Value {
 }
 
 #[tokio::test]
-async fn a_created_task_is_answered_and_stored_as_it_came() {
+async fn a_created_task_is_returned_and_stored_unchanged() {
     let api = Api::from_env();
     let user = api.register().await;
     let answer = api
@@ -73,7 +73,7 @@ async fn a_created_task_is_answered_and_stored_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_task_has_defaults() {
+async fn omitted_fields_get_default_values() {
     let api = Api::from_env();
     let user = api.register().await;
     let task = api.create_task(&user, &json!({"title": " "})).await;
@@ -94,7 +94,7 @@ async fn a_task_has_defaults() {
 }
 
 #[tokio::test]
-async fn unknown_and_managed_fields_are_ignored() {
+async fn unknown_and_read_only_fields_are_ignored() {
     let api = Api::from_env();
     let user = api.register().await;
     let extra = json!({"title": "mine", "id": 1, "user_id": 1, "created_at": "1999-01-01T00:00:00", "colour": "red"});
@@ -110,7 +110,7 @@ async fn unknown_and_managed_fields_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_list_holds_the_callers_tasks_by_id() {
+async fn the_list_contains_only_own_tasks_ordered_by_id() {
     let api = Api::from_env();
     let (user, other) = (api.register().await, api.register().await);
     assert_eq!(
@@ -125,7 +125,7 @@ async fn a_list_holds_the_callers_tasks_by_id() {
         api.create_task(&other, &json!({"title": "another's"}))
             .await;
     }
-    // A change moves a row within its table, and not within the list.
+    // An update moves the row in the table, but not the task in the list.
     tasks[0] = api
         .call(
             &user,
@@ -144,7 +144,7 @@ async fn a_list_holds_the_callers_tasks_by_id() {
 }
 
 #[tokio::test]
-async fn an_update_changes_the_fields_it_names_and_no_others() {
+async fn an_update_changes_only_the_fields_it_contains() {
     let api = Api::from_env();
     let user = api.register().await;
     let database = database::connect_or_skip("what updating a task stores").await;
@@ -186,7 +186,7 @@ async fn an_update_changes_the_fields_it_names_and_no_others() {
 }
 
 #[tokio::test]
-async fn an_update_that_changes_nothing_leaves_updated_at_alone() {
+async fn an_update_without_changes_keeps_updated_at() {
     let api = Api::from_env();
     let user = api.register().await;
     let task = api.create_task(&user, &full()).await;
@@ -199,7 +199,7 @@ async fn an_update_that_changes_nothing_leaves_updated_at_alone() {
 }
 
 #[tokio::test]
-async fn completing_toggles_and_ignores_its_body() {
+async fn completing_toggles_and_ignores_the_body() {
     let api = Api::from_env();
     let user = api.register().await;
     let task = api.create_task(&user, &json!({"title": "toggle"})).await;
@@ -260,7 +260,7 @@ async fn a_deleted_task_is_gone() {
 }
 
 #[tokio::test]
-async fn nobody_reaches_anothers_tasks() {
+async fn tasks_of_other_users_are_inaccessible() {
     let api = Api::from_env();
     let (user, other) = (api.register().await, api.register().await);
     let task = api.create_task(&other, &full()).await;
@@ -270,7 +270,7 @@ async fn nobody_reaches_anothers_tasks() {
         ("DELETE", ""),
         ("PATCH", "/complete"),
     ] {
-        // Under the other's id, and under one's own.
+        // With the other user's id in the path, and with the caller's own.
         let path = format!("{}{suffix}", other.task_path(&task["id"]));
         api.call(&user, method, &path, Some(&json!({"title": "stolen"})))
             .await
@@ -300,7 +300,7 @@ async fn nobody_reaches_anothers_tasks() {
 }
 
 #[tokio::test]
-async fn a_task_breaks_rules_by_name_and_all_at_once() {
+async fn every_broken_rule_of_a_task_is_reported_at_once() {
     let api = Api::from_env();
     let user = api.register().await;
     let long = |length| "é".repeat(length);
@@ -364,10 +364,10 @@ async fn a_task_breaks_rules_by_name_and_all_at_once() {
 }
 
 #[tokio::test]
-async fn the_first_failed_check_wins() {
+async fn checks_run_in_a_fixed_order() {
     let api = Api::from_env();
     let user = api.register().await;
-    let nobody = User {
+    let without_session = User {
         token: "x".to_owned(),
         ..user.clone()
     };
@@ -379,11 +379,11 @@ async fn the_first_failed_check_wins() {
             .header("content-type", "application/json");
         api.send(request.body(body.to_owned())).await
     };
-    // Bad JSON, then a bad token, then broken rules (the path's first), then another's path.
-    send(&nobody, "/api/x/tasks", "{")
+    // The order: invalid JSON, an invalid token, broken rules (those of the path first), another user's path.
+    send(&without_session, "/api/x/tasks", "{")
         .await
         .assert_invalid(&[("json_invalid", "")]);
-    send(&nobody, "/api/x/tasks", "{}")
+    send(&without_session, "/api/x/tasks", "{}")
         .await
         .assert_refused(401, "Could not validate credentials");
     send(&user, "/api/x/tasks", "{}")
@@ -416,7 +416,7 @@ async fn the_first_failed_check_wins() {
 }
 
 #[tokio::test]
-async fn a_path_id_is_a_sign_and_digits() {
+async fn path_ids_are_digits_with_an_optional_sign() {
     let api = Api::from_env();
     let user = api.register().await;
     let id = api.create_task(&user, &full()).await["id"].clone();
@@ -460,7 +460,7 @@ async fn a_path_id_is_a_sign_and_digits() {
 }
 
 #[tokio::test]
-async fn the_content_type_tells_whether_a_body_is_json() {
+async fn the_content_type_decides_if_a_body_is_json() {
     let api = Api::from_env();
     let user = api.register().await;
     let send = async |content_type: Option<&str>| {
@@ -500,7 +500,7 @@ async fn the_content_type_tells_whether_a_body_is_json() {
 }
 
 #[tokio::test]
-async fn a_body_may_be_128_kib_and_no_more() {
+async fn bodies_are_limited_to_128_kib() {
     let api = Api::from_env();
     let user = api.register().await;
     let body = |length: usize| {

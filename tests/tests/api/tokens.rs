@@ -1,4 +1,4 @@
-//! Which tokens open the API, and which do not.
+//! Which tokens are accepted, and which are rejected.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,8 +36,8 @@ async fn me(api: &Api, user: &User, token: &str) -> tests::api::Response {
     .await
 }
 
-/// Opens a session as the service did that this one replaces.
-async fn old_session(database: &Database, user: &User, jti: &str) {
+/// Inserts a session as the legacy service did.
+async fn insert_legacy_session(database: &Database, user: &User, jti: &str) {
     let id = i32::try_from(user.id).expect("an integer");
     let insert = "INSERT INTO session (user_id, token_jti, token, expires_at)
                   VALUES ($1, $2, repeat('0', 64), now() AT TIME ZONE 'utc' + interval '1 hour')";
@@ -45,7 +45,7 @@ async fn old_session(database: &Database, user: &User, jti: &str) {
 }
 
 #[tokio::test]
-async fn credentials_are_needed_in_the_bearer_scheme() {
+async fn only_the_bearer_scheme_is_accepted() {
     let api = Api::from_env();
     let user = api.register().await;
     let get = async |header: Option<&str>| {
@@ -96,7 +96,7 @@ async fn credentials_are_needed_in_the_bearer_scheme() {
 }
 
 #[tokio::test]
-async fn a_token_holds_the_claims_of_the_contract() {
+async fn tokens_contain_the_claims_of_the_contract() {
     let api = Api::from_env();
     let user = api.register().await;
     assert_eq!(token::decode_part(&user.token, 0), token::header("HS256"));
@@ -117,24 +117,24 @@ async fn a_token_holds_the_claims_of_the_contract() {
 }
 
 #[tokio::test]
-async fn a_token_of_the_former_service_keeps_working() {
+async fn tokens_of_the_legacy_service_stay_valid() {
     let api = Api::from_env();
-    let Some(key) = secret_key("tokens of the former service") else {
+    let Some(key) = secret_key("tokens of the legacy service") else {
         return;
     };
-    let Some(database) = database::connect_or_skip("tokens of the former service").await else {
+    let Some(database) = database::connect_or_skip("tokens of the legacy service").await else {
         return;
     };
     let user = api.register().await;
     let jti = unique();
-    old_session(&database, &user, &jti).await;
+    insert_legacy_session(&database, &user, &jti).await;
     let claims = json!({"sub": user.id.to_string(), "exp": now() + 600, "jti": jti});
     let answer = me(&api, &user, &sign(&claims, &key)).await;
     assert_eq!(answer.expect(200)["id"], user.id);
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_ours_or_no_longer_valid_is_refused() {
+async fn forged_and_expired_tokens_are_rejected() {
     let api = Api::from_env();
     let Some(key) = secret_key("forged tokens") else {
         return;
@@ -144,8 +144,8 @@ async fn a_token_that_is_not_ours_or_no_longer_valid_is_refused() {
     };
     let user = api.register().await;
     let jti = unique();
-    // The session lives, so that nothing but the token itself is wrong.
-    old_session(&database, &user, &jti).await;
+    // The session is active, so that only the token is wrong.
+    insert_legacy_session(&database, &user, &jti).await;
     let good = json!({"sub": user.id.to_string(), "iat": now(), "exp": now() + 600, "jti": jti});
     let with = |name: &str, value: Value| {
         let mut claims = good.clone();
@@ -227,7 +227,7 @@ async fn a_token_that_is_not_ours_or_no_longer_valid_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_revoked_expired_or_gone_in_the_database_opens_nothing() {
+async fn ended_and_deleted_sessions_are_rejected() {
     let api = Api::from_env();
     let Some(database) = database::connect_or_skip("dead sessions").await else {
         return;
@@ -254,7 +254,7 @@ async fn a_session_that_is_revoked_expired_or_gone_in_the_database_opens_nothing
             ),
             ("PATCH", format!("{}/complete", user.task_path(&task)), None),
             ("DELETE", user.task_path(&task), None),
-            // A bad request or another's path is no way around the session.
+            // The session is checked before the input and before the user id in the path.
             ("GET", user.task_path("x"), None),
             ("POST", user.tasks_path(), Some(json!({}))),
             ("GET", "/api/1/tasks".to_owned(), None),

@@ -1,8 +1,10 @@
+//! The greeting, and the health of the service.
+
 use serde_json::json;
 use tests::api::Api;
 
 #[tokio::test]
-async fn the_root_greets() {
+async fn the_root_returns_a_greeting() {
     let api = Api::from_env();
     let answer = api.send(api.request("GET", "/")).await;
     assert_eq!(
@@ -19,7 +21,7 @@ async fn health_is_ok() {
 }
 
 #[tokio::test]
-async fn deep_health_sees_the_database() {
+async fn deep_health_reports_the_schema_version() {
     let api = Api::from_env();
     let answer = api
         .send(api.request("GET", "/health?deep=1"))

@@ -202,6 +202,39 @@ fn every_setting_in_the_code_is_documented() {
     assert_no_problems(&problems);
 }
 
+/// Each function of a Rust file, as `module::name`. The module is that of the file.
+fn functions_in_code() -> BTreeSet<String> {
+    let mut functions = BTreeSet::new();
+    for (path, source) in sources_in("", "rs") {
+        let module = Path::new(&path).file_stem().unwrap_or_default();
+        let module = module.to_str().expect("a name in UTF-8");
+        for pair in tokens(&source).windows(2).filter(|pair| pair[0].is("fn")) {
+            functions.insert(format!("{module}::{}", pair[1].text));
+        }
+    }
+    functions
+}
+
+#[test]
+fn every_test_named_in_security_md_exists() {
+    let functions = functions_in_code();
+    let document = Document::parse(&read("SECURITY.md"));
+    let is_name = |text: &str| {
+        let mut characters = text.chars();
+        characters.all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
+    };
+    let tests = document.code.iter().filter(|code| {
+        let parts = code.split_once("::");
+        // `module::test` explains the form.
+        parts.is_some_and(|(module, test)| is_name(module) && is_name(test) && test != "test")
+    });
+    let problems: BTreeSet<_> = tests
+        .filter(|test| !functions.contains(*test))
+        .map(|test| format!("SECURITY.md: there is no test {test}"))
+        .collect();
+    assert_no_problems(&Vec::from_iter(problems));
+}
+
 #[test]
 fn the_readme_is_short() {
     let lines = read("README.md").lines().count();

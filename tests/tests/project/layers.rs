@@ -1,8 +1,8 @@
 //! Imports in shared/src go downwards only, and without circles.
 //!
-//! A path such as `crate::database::error::Error` counts as an import of the file of the last module that it names, here
-//! database/error.rs. A path through a re-export therefore counts as an import of the file that re-exports, and can close
-//! a circle: name the module that defines the item instead.
+//! A path such as `crate::database::error::Error` counts as an import of the file of the last module that it names,
+//! here database/error.rs. A path through a re-export therefore counts as an import of the file that re-exports, and can
+//! close a circle: name the module that defines the item instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};

@@ -44,8 +44,8 @@ pub(crate) fn tokens(source: &str) -> Vec<Token> {
     }
 }
 
-/// The tokens of a file without the items under `#[cfg(test)]`, and the names of the child modules in files of their own
-/// that the file declares under `#[cfg(test)]`.
+/// The tokens of a file without the items under `#[cfg(test)]`, and the names of the child modules `mod name;` that it
+/// declares under `#[cfg(test)]`.
 pub(crate) fn without_tests(source: &str) -> (Vec<Token>, Vec<String>) {
     let tokens = tokens(source);
     let (mut kept, mut test_modules) = (Vec::new(), Vec::new());
