@@ -17,7 +17,7 @@ const MAX_BODY_BYTES: usize = 128 * 1024;
 /// A function with a user to test it on, and the snapshot before the requests.
 struct Case {
     function: Function,
-    route_case: RouteCase,
+    target: RouteCase,
     database: Database,
     before: Value,
 }
@@ -29,7 +29,7 @@ impl Case {
         Self {
             function: Function::start(route.function, &Environment::default()).await,
             before: route_case.snapshot(&database).await,
-            route_case,
+            target: route_case,
             database,
         }
     }
@@ -37,7 +37,7 @@ impl Case {
     /// Asserts that a request is rejected, and returns the status and the `detail`.
     async fn assert_refused(&self, label: &str, request: &HttpEvent) -> (u64, Value) {
         let response = self.function.http(request).await;
-        let label = format!("{}: {label}", self.route_case.route.function);
+        let label = format!("{}: {label}", self.target.route.function);
         assert!(
             (400..500).contains(&response.status),
             "{label}: {response:?}"
@@ -51,7 +51,7 @@ impl Case {
             response.headers["content-type"], "application/json",
             "{label}"
         );
-        let after = self.route_case.snapshot(&self.database).await;
+        let after = self.target.snapshot(&self.database).await;
         assert_eq!(after, self.before, "{label}");
         (response.status, response.body["detail"].clone())
     }
@@ -65,7 +65,7 @@ impl Case {
         detail: &str,
     ) {
         let rejection = self.assert_refused(label, request).await;
-        let name = self.route_case.route.function;
+        let name = self.target.route.function;
         assert_eq!(rejection, (status, json!(detail)), "{name}: {label}");
     }
 
@@ -73,7 +73,7 @@ impl Case {
     async fn assert_invalid(&self, label: &str, request: &HttpEvent, kind: &str, loc: Value) {
         let (status, detail) = self.assert_refused(label, request).await;
         let violations: Vec<_> = detail.as_array().into_iter().flatten().collect();
-        let name = self.route_case.route.function;
+        let name = self.target.route.function;
         assert_eq!(
             (
                 status,
@@ -89,19 +89,19 @@ impl Case {
     /// Asserts that a request succeeds.
     async fn assert_success(&self, label: &str, request: &HttpEvent) {
         let response = self.function.http(request).await;
-        let name = self.route_case.route.function;
+        let name = self.target.route.function;
         assert!(
-            self.route_case.is_success(&response),
+            self.target.is_success(&response),
             "{name}: {label}: {response:?}"
         );
     }
 
     /// The same function with a new user.
     async fn with_new_user(self, fixtures: &Fixtures) -> Self {
-        let route_case = fixtures.route_case(self.route_case.route).await;
+        let route_case = fixtures.route_case(self.target.route).await;
         Self {
             before: route_case.snapshot(&self.database).await,
-            route_case,
+            target: route_case,
             ..self
         }
     }
@@ -127,8 +127,8 @@ fn counts_attempts(route: &Route) -> bool {
 async fn a_body_above_128_kib_is_413() {
     for_each_route(reads_a_body, async |fixtures, mut case| {
         for encoded in [false, true] {
-            let request = case.route_case.request();
-            let body = case.route_case.body().expect("a body").to_string();
+            let request = case.target.request();
+            let body = case.target.body().expect("a body").to_string();
             let sized = |size: usize| {
                 let body = [body.as_bytes(), &b" ".repeat(size - body.len())].concat();
                 if encoded {
@@ -157,7 +157,7 @@ async fn routes_without_a_body_ignore_one() {
         |route| !reads_a_body(route),
         async |_, case| {
             let body = b"\xff[".repeat(512 * 1024);
-            case.assert_success("a large body", &case.route_case.request().body(&body))
+            case.assert_success("a large body", &case.target.request().body(&body))
                 .await;
         },
     )
@@ -167,7 +167,7 @@ async fn routes_without_a_body_ignore_one() {
 #[tokio::test]
 async fn invalid_json_is_422_before_authentication() {
     for_each_route(reads_a_body, async |_, case| {
-        let body = case.route_case.body().expect("a body").to_string();
+        let body = case.target.body().expect("a body").to_string();
         let utf16: Vec<_> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
         for (label, body, offset) in [
             ("invalid UTF-8", b"{\"a\": \"\xff\"}".to_vec(), 7),
@@ -197,10 +197,7 @@ async fn invalid_json_is_422_before_authentication() {
             ("deep and open", vec![b'['; 100_000], 100_000),
             ("deep and never opened", vec![b']'; 100_000], 0),
         ] {
-            for request in [
-                case.route_case.request(),
-                case.route_case.request().anonymous(),
-            ] {
+            for request in [case.target.request(), case.target.request().anonymous()] {
                 let request = request.body(&body);
                 case.assert_invalid(label, &request, "json_invalid", json!(["body", offset]))
                     .await;
@@ -209,7 +206,7 @@ async fn invalid_json_is_422_before_authentication() {
         case.assert_success(
             "a byte order mark",
             &case
-                .route_case
+                .target
                 .request()
                 .body(format!("\u{feff}{body}").as_bytes()),
         )
@@ -234,10 +231,10 @@ async fn json_that_is_not_an_object_is_422() {
                 no_object,
             ),
         ] {
-            let request = case.route_case.request().body(body.as_bytes());
+            let request = case.target.request().body(body.as_bytes());
             case.assert_invalid(label, &request, kind, json!(["body"]))
                 .await;
-            if case.route_case.route.needs_token {
+            if case.target.route.needs_token {
                 let anonymous = request.anonymous();
                 case.assert_refused_with(label, &anonymous, 401, "Not authenticated")
                     .await;
@@ -252,22 +249,22 @@ async fn deeply_nested_json_is_accepted() {
     const DEPTH: usize = 60_000;
     let deep = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
     for_each_route(reads_a_body, async |fixtures, case| {
-        let members = case.route_case.body().expect("a body").to_string();
+        let members = case.target.body().expect("a body").to_string();
         let members = members.trim_start_matches('{');
         // The response repeats the input, which is nested deeper than a test can parse.
         for body in [
             deep.clone(),
             format!("{{\"title\":{deep},\"email\":1,\"new_password\":1,\"password\":1}}"),
         ] {
-            let request = case.route_case.request().body(body.as_bytes());
+            let request = case.target.request().body(body.as_bytes());
             let response = case
                 .function
                 .invoke(request.to_event())
                 .await
                 .expect("a response");
-            assert_eq!(response["statusCode"], 422, "{:?}", case.route_case.route);
+            assert_eq!(response["statusCode"], 422, "{:?}", case.target.route);
         }
-        assert_eq!(case.route_case.snapshot(&case.database).await, case.before);
+        assert_eq!(case.target.snapshot(&case.database).await, case.before);
         for unknown in [
             deep.clone(),
             "{\"a\":".repeat(10_000) + "1" + &"}".repeat(10_000),
@@ -275,10 +272,10 @@ async fn deeply_nested_json_is_accepted() {
             let body = format!("{{\"unknown\":{unknown},{members}");
             case.assert_success(
                 "in an unknown field",
-                &case.route_case.request().body(body.as_bytes()),
+                &case.target.request().body(body.as_bytes()),
             )
             .await;
-            if case.route_case.route.function != "update-task" {
+            if case.target.route.function != "update-task" {
                 return;
             }
         }
@@ -290,7 +287,7 @@ async fn deeply_nested_json_is_accepted() {
 #[tokio::test]
 async fn the_last_of_duplicate_json_members_wins() {
     for_each_route(reads_a_body, async |fixtures, case| {
-        let good = case.route_case.body().expect("a body");
+        let good = case.target.body().expect("a body");
         let wrong: Vec<_> = good
             .as_object()
             .expect("an object")
@@ -302,14 +299,14 @@ async fn the_last_of_duplicate_json_members_wins() {
         let (status, detail) = case
             .assert_refused(
                 "the last is wrong",
-                &case.route_case.request().body(last.as_bytes()),
+                &case.target.request().body(last.as_bytes()),
             )
             .await;
         assert_eq!((status, &detail[0]["type"]), (422, &json!("string_type")));
         let first = format!("{{{wrong},{}", good.trim_start_matches('{'));
         case.assert_success(
             "the first is wrong",
-            &case.route_case.request().body(first.as_bytes()),
+            &case.target.request().body(first.as_bytes()),
         )
         .await;
         case.with_new_user(fixtures).await;
@@ -320,7 +317,7 @@ async fn the_last_of_duplicate_json_members_wins() {
 #[tokio::test]
 async fn a_body_of_another_content_type_is_422() {
     for_each_route(reads_a_body, async |fixtures, mut case| {
-        let body = case.route_case.body().expect("a body").to_string();
+        let body = case.target.body().expect("a body").to_string();
         let long = "a".repeat(8000);
         for kind in [
             "text/plain",
@@ -341,7 +338,7 @@ async fn a_body_of_another_content_type_is_422() {
             &long,
         ] {
             let request = case
-                .route_case
+                .target
                 .request()
                 .body(body.as_bytes())
                 .header("content-type", kind);
@@ -355,7 +352,7 @@ async fn a_body_of_another_content_type_is_422() {
             "application/json;",
             "application/x+JSON ; a=b",
         ] {
-            let request = case.route_case.request().header("content-type", kind);
+            let request = case.target.request().header("content-type", kind);
             case.assert_success(kind, &request).await;
             case = case.with_new_user(fixtures).await;
         }
@@ -369,7 +366,7 @@ async fn unusual_headers_have_no_effect() {
     for_each_route(
         |_| true,
         async |fixtures, case| {
-            if case.route_case.route.needs_token {
+            if case.target.route.needs_token {
                 for (label, authorization, detail) in [
                     ("a long token", format!("Bearer {long}"), credentials),
                     (
@@ -389,17 +386,17 @@ async fn unusual_headers_have_no_effect() {
                     ),
                     (
                         "two tokens",
-                        format!("Bearer {0}, Bearer {0}", case.route_case.token),
+                        format!("Bearer {0}, Bearer {0}", case.target.token),
                         credentials,
                     ),
                     (
                         "a tab",
-                        format!("Bearer\t{}", case.route_case.token),
+                        format!("Bearer\t{}", case.target.token),
                         "Not authenticated",
                     ),
                     (
                         "a token in quotes",
-                        format!("Bearer \"{}\"", case.route_case.token),
+                        format!("Bearer \"{}\"", case.target.token),
                         credentials,
                     ),
                     (
@@ -415,13 +412,13 @@ async fn unusual_headers_have_no_effect() {
                     ("SQL", "Bearer ' OR 1=1 --".to_owned(), credentials),
                 ] {
                     let request = case
-                        .route_case
+                        .target
                         .request()
                         .header("authorization", &authorization);
                     case.assert_refused_with(label, &request, 401, detail).await;
                 }
             }
-            let mut request = case.route_case.request();
+            let mut request = case.target.request();
             for number in 0..2000 {
                 request = request.header(&format!("x-header-{number}"), "a");
             }
@@ -472,7 +469,7 @@ async fn an_invalid_header_is_an_error_and_the_instance_survives() {
 
 /// The names of the ids in the path.
 fn id_names(case: &Case) -> &'static [&'static str] {
-    if case.route_case.route.has_task_id() {
+    if case.target.route.has_task_id() {
         &["user_id", "id"]
     } else {
         &["user_id"]
@@ -482,14 +479,14 @@ fn id_names(case: &Case) -> &'static [&'static str] {
 /// The valid id with this name.
 fn valid_id<'a>(case: &'a Case, name: &str) -> &'a str {
     match name {
-        "id" => &case.route_case.task_id,
-        _ => &case.route_case.user_id,
+        "id" => &case.target.task_id,
+        _ => &case.target.user_id,
     }
 }
 
 /// The request with another value of one id.
 fn with_id(case: &Case, name: &str, value: &str) -> HttpEvent {
-    let mut route_case = case.route_case.clone();
+    let mut route_case = case.target.clone();
     let id = match name {
         "id" => &mut route_case.task_id,
         _ => &mut route_case.user_id,
@@ -547,7 +544,7 @@ async fn a_path_id_that_is_not_an_integer_is_422() {
                     .await;
             }
         }
-        let nothing = case.route_case.request().without_parameters();
+        let nothing = case.target.request().without_parameters();
         let (status, detail) = case.assert_refused("no parameters", &nothing).await;
         let violations = detail.as_array().expect("a list").iter();
         let locs: Vec<_> = violations.map(|one| one["loc"][1].as_str()).collect();
@@ -562,7 +559,7 @@ async fn an_out_of_range_path_id_matches_nothing() {
     let long = "9".repeat(4000);
     for_each_route(Route::has_path_id, async |_, case| {
         for name in id_names(&case) {
-            let (status, detail) = match (*name, case.route_case.route.function) {
+            let (status, detail) = match (*name, case.target.route.function) {
                 ("id", _) => (404, "Task not found"),
                 (_, "create-task") => (403, "Not authorized to create tasks for this user"),
                 _ => (403, "Not authorized to access this user's tasks"),
@@ -615,7 +612,7 @@ async fn query_strings_are_ignored() {
                 "a=\u{e9}\u{1f600} \u{1}#a?",
                 &long,
             ] {
-                case.assert_success(query, &case.route_case.request().query(query))
+                case.assert_success(query, &case.target.request().query(query))
                     .await;
                 case = case.with_new_user(fixtures).await;
             }
@@ -647,7 +644,7 @@ async fn invalid_source_addresses_are_accepted() {
             "::ffff:192.0.2.1",
             "fe80::1%eth0",
         ] {
-            case.assert_success(address, &case.route_case.request().source_ip(address))
+            case.assert_success(address, &case.target.request().source_ip(address))
                 .await;
             case = case.with_new_user(fixtures).await;
         }
@@ -677,15 +674,15 @@ async fn malicious_credentials_are_just_wrong() {
         // One address would reach the limit of failed logins.
         let address = format!("192.0.2.{number}");
         for body in [
-            json!({"email": case.route_case.email, "password": text}),
+            json!({"email": case.target.email, "password": text}),
             json!({"email": text, "password": PASSWORD}),
         ] {
-            let request = case.route_case.request().source_ip(&address).json(&body);
+            let request = case.target.request().source_ip(&address).json(&body);
             case.assert_refused_with(text, &request, 401, "Incorrect email or password")
                 .await;
         }
     }
-    let request = case.route_case.request();
+    let request = case.target.request();
     let request = request.json(&json!({"email": "a\0", "password": "a"}));
     case.assert_invalid("a NUL", &request, "value_error", json!(["body", "email"]))
         .await;

@@ -60,7 +60,7 @@ async fn task_texts_round_trip_byte_for_byte() {
     let start = async |name| Function::start(name, &environment).await;
     let (create, update) = (start("create-task").await, start("update-task").await);
     let (get, list) = (start("get-task").await, start("list-tasks").await);
-    let send = async |function: &Function, status: u64, request: HttpEvent| {
+    let call = async |function: &Function, status: u64, request: HttpEvent| {
         let response = function.http(&request.bearer(&token)).await;
         assert_eq!(response.status, status, "{response:?}");
         response.body
@@ -73,13 +73,13 @@ async fn task_texts_round_trip_byte_for_byte() {
     let pairs = strings.iter().zip(strings.iter().cycle().skip(1));
     let tasks = stream::iter(pairs).map(async |(text, next)| {
         let (sent, next) = (task(text), task(next));
-        let new = send(&create, 201, post().json(&sent)).await;
+        let new = call(&create, 201, post().json(&sent)).await;
         assert_has_texts(&new, &sent);
         let id = new["id"].to_string();
-        assert_eq!(send(&get, 200, one("GET", &id)).await, new);
-        let later = send(&update, 200, one("PUT", &id).json(&next)).await;
+        assert_eq!(call(&get, 200, one("GET", &id)).await, new);
+        let later = call(&update, 200, one("PUT", &id).json(&next)).await;
         assert_has_texts(&later, &next);
-        assert_eq!(send(&get, 200, one("GET", &id)).await, later);
+        assert_eq!(call(&get, 200, one("GET", &id)).await, later);
         (new["id"].as_i64(), next)
     });
     let mut tasks: Vec<_> = tasks.buffer_unordered(4).collect().await;
@@ -88,7 +88,7 @@ async fn task_texts_round_trip_byte_for_byte() {
     let database = Database::from_env().await;
     let rows = "SELECT * FROM task WHERE user_id = $1 ORDER BY id";
     let id: i32 = user_id.parse().expect("an id");
-    let listed = send(&list, 200, HttpEvent::new("GET", TASKS, &[&user_id])).await;
+    let listed = call(&list, 200, HttpEvent::new("GET", TASKS, &[&user_id])).await;
     for found in [listed, Value::Array(database.query(rows, &[&id]).await)] {
         let found = found.as_array().expect("a list");
         assert_eq!(found.len(), tasks.len());

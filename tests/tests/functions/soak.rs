@@ -129,7 +129,7 @@ impl Client {
             (20..35, Some(id)) => self.get(fleet, id).await,
             (35..50, Some(id)) => self.rename(fleet, id).await,
             (50..65, Some(id)) => self.complete(fleet, id).await,
-            // As many deletions as creations keep the list short.
+            // Deletions keep the list short.
             (65..80, Some(id)) => self.delete(fleet, id).await,
             _ => self.create(fleet).await,
         }
