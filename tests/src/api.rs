@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{unique, without_token};
 
-/// The password of every user that the tests register.
+/// The password of every user that a test registers.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// The body that registers a user whom no other test knows.
+/// The body of a registration. Name and address are unique.
 pub fn registration() -> Value {
     let username = format!("u-{}", unique());
     json!({"username": username, "email": format!("{username}@example.com"), "password": PASSWORD})
@@ -23,13 +23,13 @@ pub struct Api {
     client: reqwest::Client,
 }
 
-/// An answer, read whole.
+/// A response with its complete body.
 pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: reqwest::header::HeaderMap,
-    /// The body, as it came.
+    /// The body as text.
     pub text: String,
 }
 
@@ -50,7 +50,7 @@ impl Response {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Sees that the status is this one, and gives the body.
+    /// Asserts the status and the headers of every response, and returns the body.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
@@ -75,7 +75,7 @@ impl Response {
         self.json()
     }
 
-    /// Sees that the request was refused with this status and `detail`.
+    /// Asserts that the response is an error with this status and `detail`.
     #[track_caller]
     pub fn assert_refused(&self, status: u16, detail: &str) {
         assert_eq!(self.expect(status), json!({ "detail": detail }));
@@ -84,7 +84,7 @@ impl Response {
         }
     }
 
-    /// Sees that the request breaks these rules: for each its type and the name of the field.
+    /// Asserts that the response is a 422 for these violations: the type and the field of each.
     #[track_caller]
     pub fn assert_invalid(&self, rules: &[(&str, &str)]) {
         let body = self.expect(422);
@@ -109,26 +109,26 @@ fn rule(violation: &Value) -> (&str, &str) {
     )
 }
 
-/// A user whom a test has registered.
+/// A user that a test has registered.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Their id.
+    /// The user's id.
     pub id: i64,
-    /// Their name.
+    /// The username.
     pub username: String,
-    /// Their email address.
+    /// The email address.
     pub email: String,
-    /// The token of their first session.
+    /// The token of a session.
     pub token: String,
 }
 
 impl User {
-    /// The path of their tasks.
+    /// The path of the user's tasks.
     pub fn tasks_path(&self) -> String {
         format!("/api/{}/tasks", self.id)
     }
 
-    /// The path of one of their tasks.
+    /// The path of one of the user's tasks.
     pub fn task_path(&self, id: impl std::fmt::Display) -> String {
         format!("/api/{}/tasks/{id}", self.id)
     }
@@ -138,7 +138,7 @@ impl Api {
     /// The API at `BASE_URL`.
     pub fn from_env() -> Self {
         let base_url = std::env::var("BASE_URL").expect("BASE_URL is not set; run `./dev test`");
-        // A cold function of a debug build takes its time.
+        // The cold start of a debug build is slow.
         let client = reqwest::Client::builder()
             .timeout(Duration::from_mins(1))
             .build()
@@ -158,7 +158,7 @@ impl Api {
 
     /// Sends a request.
     pub async fn send(&self, request: RequestBuilder) -> Response {
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("a response");
         let (status, headers) = (response.status(), response.headers().clone());
         Response {
             status,
@@ -172,7 +172,7 @@ impl Api {
         self.send(self.request("POST", path).json(body)).await
     }
 
-    /// Sends a request as a user, with a JSON body where there is one.
+    /// Sends a request as a user, with a JSON body if there is one.
     pub async fn call(
         &self,
         user: &User,
@@ -188,30 +188,30 @@ impl Api {
         .await
     }
 
-    /// Registers a user whom no other test knows.
+    /// Registers a user with a unique name.
     pub async fn register(&self) -> User {
-        let answer = self
+        let response = self
             .post("/api/auth/register", &registration())
             .await
             .expect(201);
-        let text = |name: &str| answer[name].as_str().expect("a text").to_owned();
+        let text = |name: &str| response[name].as_str().expect("a text").to_owned();
         User {
-            id: answer["id"].as_i64().expect("an id"),
+            id: response["id"].as_i64().expect("an id"),
             username: text("username"),
             email: text("email"),
             token: text("access_token"),
         }
     }
 
-    /// Logs a user in once more.
+    /// Logs a user in again, which opens another session.
     pub async fn log_in(&self, user: &User) -> User {
-        let answer = self
+        let response = self
             .post(
                 "/api/auth/login",
                 &json!({"email": user.email, "password": PASSWORD}),
             )
             .await;
-        let token = answer.expect(200)["access_token"]
+        let token = response.expect(200)["access_token"]
             .as_str()
             .expect("a token")
             .to_owned();

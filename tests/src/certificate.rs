@@ -1,4 +1,4 @@
-//! A certificate that nobody trusts unless told to.
+//! A self-signed certificate for test servers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,18 +7,18 @@ use native_tls::Identity;
 
 use crate::unique;
 
-/// A self-signed certificate for `localhost`, in files that go with it.
+/// A self-signed certificate for `localhost`. Its files are deleted when it is dropped.
 pub struct SelfSignedCertificate {
     certificate: PathBuf,
     key: PathBuf,
 }
 
 impl SelfSignedCertificate {
-    /// Makes one.
+    /// Creates a certificate with openssl.
     pub fn create() -> Self {
         let path = |ending| std::env::temp_dir().join(format!("{}.{ending}", unique()));
         let (certificate, key) = (path("crt"), path("key"));
-        let made = Command::new("openssl")
+        let output = Command::new("openssl")
             .args([
                 "req",
                 "-x509",
@@ -43,19 +43,19 @@ impl SelfSignedCertificate {
             .output()
             .expect("openssl");
         assert!(
-            made.status.success(),
+            output.status.success(),
             "{}",
-            String::from_utf8_lossy(&made.stderr)
+            String::from_utf8_lossy(&output.stderr)
         );
         Self { certificate, key }
     }
 
-    /// The file to trust, where it is to be trusted.
+    /// The path of the certificate, for `SSL_CERT_FILE`.
     pub fn path(&self) -> &str {
         self.certificate.to_str().expect("a path in UTF-8")
     }
 
-    /// What a server needs to bear it.
+    /// The certificate and its key, for a server.
     pub(crate) fn identity(&self) -> Identity {
         let read = |path: &Path| std::fs::read(path).expect("a file");
         Identity::from_pkcs8(&read(&self.certificate), &read(&self.key)).expect("an identity")
@@ -65,7 +65,7 @@ impl SelfSignedCertificate {
 impl Drop for SelfSignedCertificate {
     fn drop(&mut self) {
         for path in [&self.certificate, &self.key] {
-            // Where it cannot be removed, the system's own cleaning will do.
+            // The system cleans up its temporary folder anyway.
             let _ = std::fs::remove_file(path);
         }
     }

@@ -214,14 +214,14 @@ async fn forward(client: TcpStream, server: TcpStream, number: u64, shared: &Sha
     };
     let (client_reader, client_writer) = client.into_split();
     let (server_reader, server_writer) = server.into_split();
-    let (to_server, server_writes) = mpsc::unbounded_channel();
-    let (to_client, client_writes) = mpsc::unbounded_channel();
+    let (to_server, server_queue) = mpsc::unbounded_channel();
+    let (to_client, client_queue) = mpsc::unbounded_channel();
     // An error of a reader drops all four futures, which closes both sockets.
     let _ = tokio::try_join!(
         connection.read(client_reader, to_server, Direction::ToServer),
         connection.read(server_reader, to_client, Direction::ToClient),
-        connection.write(server_writer, server_writes),
-        connection.write(client_writer, client_writes),
+        connection.write(server_writer, server_queue),
+        connection.write(client_writer, client_queue),
     );
 }
 

@@ -1,43 +1,43 @@
-//! Databases as the service that this one replaces left them.
+//! Databases of the legacy service, which this one replaces.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-/// The password of every user of the former service but [`LONG_PASSWORD`]'s.
+/// The password of every legacy user except the one with [`LONG_PASSWORD`].
 pub const PASSWORD: &str = "the former password";
 
-/// A password of which bcrypt knows the first 72 bytes alone.
+/// A password that is longer than the 72 bytes that bcrypt uses.
 pub const LONG_PASSWORD: &str =
     "ein sehr langes Paßwort, länger als zweiundsiebzig Bytes, damit man sieht, was danach kommt";
 
-/// How one of its databases looks, which depends on the release that made it and on who has worked on it since.
+/// A schema of the legacy service. It depends on the release that created it, and on later manual changes.
 #[derive(Clone, Copy, Debug)]
 pub struct LegacySchema {
-    /// The tables that hold sessions.
-    pub sessions: &'static [&'static str],
-    /// The enum's name, and its labels.
-    pub priority: (&'static str, [&'static str; 3]),
-    /// Whether names and addresses are kept unique by a constraint, or else by an index.
-    pub constraints: bool,
+    /// The tables with sessions.
+    pub session_tables: &'static [&'static str],
+    /// The name and the labels of the enum for priorities.
+    pub priority_enum: (&'static str, [&'static str; 3]),
+    /// Whether unique columns have a constraint. Otherwise they have a unique index.
+    pub has_constraints: bool,
     /// Whether columns have defaults.
-    pub defaults: bool,
+    pub has_defaults: bool,
 }
 
 const UPPER: (&str, [&str; 3]) = ("priorityenum", ["HIGH", "MEDIUM", "LOW"]);
 const TITLE: (&str, [&str; 3]) = ("priority_enum", ["High", "Medium", "Low"]);
-/// What an older script of the former service made.
+/// From an older script of the legacy service.
 const MIXED: (&str, [&str; 3]) = ("priority_enum", ["LOW", "MEDIUM", "HIGH"]);
 
 impl LegacySchema {
-    /// The most usual one.
-    pub const USUAL: Self = Self {
-        sessions: &["session"],
-        priority: UPPER,
-        constraints: false,
-        defaults: false,
+    /// The most common schema.
+    pub const COMMON: Self = Self {
+        session_tables: &["session"],
+        priority_enum: UPPER,
+        has_constraints: false,
+        has_defaults: false,
     };
 
-    /// Enough of them that each two features meet.
+    /// Schemas that cover every pair of features.
     pub fn all() -> Vec<Self> {
         let both = &["session", "user_sessions"][..];
         let (session, user_sessions) = (&both[..1], &both[1..]);
@@ -52,26 +52,28 @@ impl LegacySchema {
             (both, TITLE, false, false),
         ]
         .into_iter()
-        .map(|(sessions, priority, constraints, defaults)| Self {
-            sessions,
-            priority,
-            constraints,
-            defaults,
-        })
+        .map(
+            |(session_tables, priority_enum, has_constraints, has_defaults)| Self {
+                session_tables,
+                priority_enum,
+                has_constraints,
+                has_defaults,
+            },
+        )
         .collect()
     }
 
-    /// The statements that make its tables.
-    pub fn tables(&self) -> String {
-        let unique = if self.constraints { " UNIQUE" } else { "" };
+    /// The statements that create the tables.
+    pub fn create_tables(&self) -> String {
+        let unique = if self.has_constraints { " UNIQUE" } else { "" };
         let default = |value: &str| {
-            if self.defaults {
+            if self.has_defaults {
                 format!(" DEFAULT {value}")
             } else {
                 String::new()
             }
         };
-        let (enum_name, labels) = self.priority;
+        let (enum_name, labels) = self.priority_enum;
         let (now, priority, no) = (
             default("CURRENT_TIMESTAMP"),
             default(&format!("'{}'", labels[1])),
@@ -105,7 +107,7 @@ impl LegacySchema {
             );",
             labels.join("', '")
         );
-        for table in self.sessions {
+        for table in self.session_tables {
             write!(
                 sql,
                 "CREATE TABLE {table} (
@@ -124,9 +126,9 @@ impl LegacySchema {
             )
             .expect("a text");
         }
-        if !self.constraints {
+        if !self.has_constraints {
             let sessions = self
-                .sessions
+                .session_tables
                 .iter()
                 .flat_map(|table| [(*table, "token"), (*table, "token_jti")]);
             for (table, column) in [("user", "username"), ("user", "email")]
@@ -143,14 +145,14 @@ impl LegacySchema {
         sql
     }
 
-    /// The statements that fill its tables: a few users with something odd about each, and `count` others, each with a
-    /// session in each table of sessions and, by five, tasks.
-    pub fn rows(&self, count: u32) -> String {
-        let [high, medium, low] = match self.priority.1 {
+    /// The statements that insert rows: a few users with unusual values, and `count` others. Each user has a session in
+    /// each session table, and up to five tasks.
+    pub fn insert_rows(&self, count: u32) -> String {
+        let [high, medium, low] = match self.priority_enum.1 {
             [low, medium, high] if low.eq_ignore_ascii_case("low") => [high, medium, low],
             labels => labels,
         };
-        let enum_name = self.priority.0;
+        let enum_name = self.priority_enum.0;
         let (hash, long_hash) = (&HASHES.0, &HASHES.1);
         let mut sql = format!(
             "INSERT INTO \"user\" (id, username, email, hashed_password, created_at, updated_at) VALUES
@@ -184,8 +186,8 @@ impl LegacySchema {
             DELETE FROM task WHERE id % 13 = 0;
             SELECT setval('user_id_seq', 1000 + {count}), setval('task_id_seq', 10 * (SELECT max(id) FROM task));"
         );
-        for (number, table) in self.sessions.iter().enumerate() {
-            // Of two tables, the rows of every second user are in both, and each knows of logouts of its own.
+        for (number, table) in self.session_tables.iter().enumerate() {
+            // With two tables, every second user has the same session in both. The tables differ in what is revoked.
             write!(
                 sql,
                 "INSERT INTO {table} (user_id, token, token_jti, expires_at, created_at, last_used_at, revoked, revoked_at)
@@ -213,7 +215,7 @@ impl LegacySchema {
 
 static HASHES: LazyLock<(String, String)> = LazyLock::new(|| {
     let hash = |password: &str| {
-        // As the former service did: it cut what bcrypt would not take.
+        // The legacy service cut off the bytes that bcrypt does not take.
         let bytes = password.as_bytes();
         bcrypt::hash(&bytes[..bytes.len().min(72)], 12).expect("a hash")
     };

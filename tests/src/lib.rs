@@ -1,7 +1,7 @@
-//! Support for the tests: clients of the API and of its database, and a Lambda runtime around a single function.
+//! Support for the tests: clients of the API and of its database, and a Lambda runtime for a single function.
 //!
-//! What the tests work on comes from the environment that `./dev test` sets up: `BASE_URL`, `DATABASE_URL`,
-//! `SSL_CERT_FILE` and `SECRET_KEY`.
+//! The API and the database under test come from environment variables that `./dev test` sets: `BASE_URL`,
+//! `DATABASE_URL`, `SSL_CERT_FILE` and `SECRET_KEY`.
 
 pub mod api;
 pub mod certificate;
@@ -12,6 +12,7 @@ pub mod function;
 pub mod legacy;
 pub mod neon_proxy;
 pub mod openapi;
+pub mod proxied_function;
 pub mod routes;
 pub mod size;
 pub mod template;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The project's folder.
+/// The folder of the project.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -30,7 +31,7 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// A file of the project.
+/// Reads a file of the project.
 pub fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -46,7 +47,7 @@ pub fn newest_migration() -> usize {
     numbers.max().expect("a migration")
 }
 
-/// A text that no other test has.
+/// A random text, different in every call.
 pub fn unique() -> String {
     let mut random = [0; 8];
     getrandom::fill(&mut random).expect("randomness");
@@ -59,8 +60,8 @@ pub fn random(end: usize) -> usize {
     random as usize % end
 }
 
-/// Sees that a refusal is one of ours, and tells nothing of how the service is made or where it runs: no stack, query,
-/// host, role, password or file. What it repeats of the request is left out of account.
+/// Asserts that an error response has the format of the API and does not leak implementation details: no stack trace,
+/// query, host, role, password or file. It ignores input that the response repeats.
 #[track_caller]
 pub fn assert_no_leak(status: u64, headers: &str, body: &Value) {
     assert!((400..500).contains(&status), "{status} {body}");
@@ -74,7 +75,7 @@ pub fn assert_no_leak(status: u64, headers: &str, body: &Value) {
         }
         other => panic!("{status} with the detail {other}"),
     }
-    let told = format!("{headers} {body}").to_lowercase();
+    let text = format!("{headers} {body}").to_lowercase();
     let words = [
         "postgres",
         "neon",
@@ -98,11 +99,11 @@ pub fn assert_no_leak(status: u64, headers: &str, body: &Value) {
     ];
     let words = words.into_iter().map(str::to_owned);
     for word in words.chain(secrets()) {
-        assert!(!told.contains(&word), "{word:?} is in {told}");
+        assert!(!text.contains(&word), "{word:?} is in {text}");
     }
 }
 
-/// What only the operator knows: host, role and password of the database, and the key.
+/// The secrets of the deployment: host, role and password of the database, and the key.
 fn secrets() -> Vec<String> {
     let urls = ["DATABASE_URL", "DATABASE_URL_UNPOOLED"].map(database::env_var);
     let parts = urls.into_iter().flatten().flat_map(|url| {
@@ -117,7 +118,7 @@ fn secrets() -> Vec<String> {
         .collect()
 }
 
-/// A body without the token in it, for what a failing test prints.
+/// A body without its token, for the output of a failing test.
 fn without_token(mut body: Value) -> Value {
     if let Some(token) = body.get_mut("access_token") {
         *token = "…".into();
@@ -125,7 +126,7 @@ fn without_token(mut body: Value) -> Value {
     body
 }
 
-/// Says which checks are left out, past the test harness, which shows the output of failing tests alone.
-pub fn skip(checks: &str, because: &str) {
-    writeln!(std::io::stderr(), "left out, since {because}: {checks}").expect("stderr");
+/// Reports skipped checks on stderr. It bypasses the test harness, which prints the output of failing tests only.
+pub fn skip(checks: &str, reason: &str) {
+    writeln!(std::io::stderr(), "skipped, since {reason}: {checks}").expect("stderr");
 }

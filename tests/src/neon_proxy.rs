@@ -1,5 +1,5 @@
-//! What Neon's proxy does between a function and the database: TLS from the first byte, refusals in its own words, and
-//! cancel requests that it passes on once it has closed their connection.
+//! A proxy that behaves like Neon's: TLS from the first byte, its own error messages, and cancel requests that it
+//! forwards after it has closed their connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,16 +13,16 @@ use tokio_native_tls::TlsStream;
 use crate::certificate::SelfSignedCertificate;
 use crate::{chaos_proxy, database};
 
-/// Asks a server in clear text to begin with TLS.
+/// The request to start TLS (PostgreSQL documentation, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// What a cancel request begins with, after its length (PostgreSQL documentation, "Message Formats").
+/// The start of a cancel request, after its length (PostgreSQL documentation, "Message Formats").
 const CANCEL_REQUEST: [u8; 4] = [4, 210, 22, 46];
 
-/// How long the proxy takes to pass a cancel request on.
+/// The delay before the proxy forwards a cancel request.
 const CANCEL_DELAY: Duration = Duration::from_millis(20);
 
-/// A proxy on a port of its own.
+/// A proxy that listens on its own port.
 pub struct NeonProxy {
     address: SocketAddr,
     url: String,
@@ -32,22 +32,23 @@ pub struct NeonProxy {
 #[derive(Default)]
 struct State {
     connections: u64,
-    /// What the last client and it agreed to speak.
+    /// The protocol that ALPN negotiated with the last client.
     protocol: Option<Vec<u8>>,
-    /// How many clients more are turned away, and how.
-    refused: u64,
-    refusal: Vec<u8>,
+    /// How many connections to reject from now on.
+    rejections: u64,
+    /// The error message for them.
+    rejection: Vec<u8>,
     cancel_requests: u64,
-    loses_cancel_requests: bool,
+    drops_cancel_requests: bool,
 }
 
 impl NeonProxy {
-    /// Starts one with this certificate before the database of `DATABASE_URL`.
+    /// Starts a proxy with this certificate for the server of `DATABASE_URL`.
     pub async fn start(certificate: &SelfSignedCertificate) -> Self {
         Self::start_for(&database::url().expect("a DATABASE_URL"), certificate).await
     }
 
-    /// Starts one before the server or the pooler of a connection string.
+    /// Starts a proxy with this certificate for the server or the pooler of a connection string.
     pub async fn start_for(url: &str, certificate: &SelfSignedCertificate) -> Self {
         let mut acceptor = native_tls::TlsAcceptor::builder(certificate.identity());
         acceptor.accept_alpn(&["postgresql"]);
@@ -70,21 +71,21 @@ impl NeonProxy {
         }
     }
 
-    /// Turns so many clients away, with this SQLSTATE and message.
+    /// Rejects the next connections with this SQLSTATE and message.
     pub fn reject_connections(&self, times: u64, code: &str, message: &str) {
         let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
         let length = u32::try_from(4 + fields.len()).expect("a short message");
         let mut state = self.state();
-        state.refused = times;
-        state.refusal = [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat();
+        state.rejections = times;
+        state.rejection = [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat();
     }
 
-    /// Takes cancel requests from now on, and passes none on.
+    /// Drops all further cancel requests.
     pub fn drop_cancel_requests(&self) {
-        self.state().loses_cancel_requests = true;
+        self.state().drops_cancel_requests = true;
     }
 
-    /// The connection string by way of this proxy.
+    /// The connection string with the address of this proxy.
     pub fn url(&self) -> String {
         let location = self.url.split('?').next().expect("a URL");
         let location = location.replacen(
@@ -95,17 +96,17 @@ impl NeonProxy {
         format!("{location}?sslnegotiation=direct&channel_binding=disable")
     }
 
-    /// The protocol that the last client asked for.
+    /// The protocol that ALPN negotiated with the last client.
     pub fn negotiated_protocol(&self) -> Option<Vec<u8>> {
         self.state().protocol.clone()
     }
 
-    /// How many connections there have been, those of cancel requests included.
+    /// The number of connections so far, including those of cancel requests.
     pub fn connections(&self) -> u64 {
         self.state().connections
     }
 
-    /// How many cancel requests there have been.
+    /// The number of cancel requests so far.
     pub fn cancel_requests(&self) -> u64 {
         self.state().cancel_requests
     }
@@ -120,38 +121,41 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 async fn serve(mut client: TlsStream<TcpStream>, server: String, state: Arc<Mutex<State>>) {
-    let refusal = {
+    let rejection = {
         let mut state = lock(&state);
         state.connections += 1;
         state.protocol = client.get_ref().negotiated_alpn().expect("a protocol");
-        let is_refused = state.refused > 0;
-        state.refused = state.refused.saturating_sub(1);
-        is_refused.then(|| state.refusal.clone())
+        let is_rejected = state.rejections > 0;
+        state.rejections = state.rejections.saturating_sub(1);
+        is_rejected.then(|| state.rejection.clone())
     };
     let length = client.read_u32().await.expect("a first message");
     let mut first = vec![0; length as usize - 4];
-    client.read_exact(&mut first).await.expect("all of it");
+    client
+        .read_exact(&mut first)
+        .await
+        .expect("the rest of the message");
     let first_message = [&length.to_be_bytes(), &first[..]].concat();
     if first.starts_with(&CANCEL_REQUEST) {
         drop(client);
-        let is_lost = {
+        let is_dropped = {
             let mut state = lock(&state);
             state.cancel_requests += 1;
-            state.loses_cancel_requests
+            state.drops_cancel_requests
         };
-        if !is_lost {
+        if !is_dropped {
             sleep(CANCEL_DELAY).await;
             let mut server = connect(&server).await;
             server.write_all(&first_message).await.expect("a server");
             server.shutdown().await.expect("a server");
         }
-    } else if let Some(refusal) = refusal {
-        client.write_all(&refusal).await.expect("a client");
+    } else if let Some(rejection) = rejection {
+        client.write_all(&rejection).await.expect("a client");
         client.shutdown().await.expect("a client");
     } else {
         let mut server = connect(&server).await;
         server.write_all(&first_message).await.expect("a server");
-        // It ends as either side does, with or without a word.
+        // A connection that breaks off is not an error here.
         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
     }
 }
@@ -160,7 +164,7 @@ async fn connect(server: &str) -> TlsStream<TcpStream> {
     let connector = native_tls::TlsConnector::new().expect("a connector");
     let connector = tokio_native_tls::TlsConnector::from(connector);
     let mut socket = TcpStream::connect(server).await.expect("the database");
-    socket.write_all(&SSL_REQUEST).await.expect("a question");
-    assert_eq!(socket.read_u8().await.expect("an answer"), b'S');
+    socket.write_all(&SSL_REQUEST).await.expect("the database");
+    assert_eq!(socket.read_u8().await.expect("a response"), b'S');
     connector.connect("localhost", socket).await.expect("TLS")
 }

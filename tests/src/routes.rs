@@ -1,6 +1,6 @@
 //! Every route that uses the database.
 //!
-//! Method, path, function and status come from openapi.yaml. [`DETAILS`] adds what the document does not say.
+//! Method, path, function and status come from openapi.yaml. `DETAILS` adds what the document does not say.
 
 use std::fmt;
 use std::sync::OnceLock;

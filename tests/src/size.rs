@@ -1,9 +1,9 @@
-//! How large a function is.
+//! The size of a function.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Packs a program as SAM does what it uploads: with Python's own zip, deflated at its default level.
+/// Packs a program as SAM packs an upload: with Python's zipfile, deflated at the default level.
 const ZIP: &str = "
 import io, sys, zipfile
 package = io.BytesIO()
@@ -11,16 +11,16 @@ with zipfile.ZipFile(package, 'w', zipfile.ZIP_DEFLATED) as file:
     file.write(sys.argv[1], 'bootstrap')
 print(len(package.getvalue()))";
 
-/// The bytes of a program.
+/// The size of a program in bytes.
 pub fn bytes(program: &Path) -> u64 {
     std::fs::metadata(program).expect("a program").len()
 }
 
-/// The bytes of the package that Lambda is given for a program.
+/// The size of a program's deployment package in bytes.
 pub fn zipped_bytes(program: &Path) -> u64 {
     let mut python = Command::new("python3");
-    let packed = python.args(["-c", ZIP]).arg(program).output();
-    let packed = packed.expect("python3");
-    let printed = String::from_utf8_lossy(&packed.stdout);
-    printed.trim().parse().expect("a number")
+    let output = python.args(["-c", ZIP]).arg(program).output();
+    let output = output.expect("python3");
+    let size = String::from_utf8_lossy(&output.stdout);
+    size.trim().parse().expect("a number")
 }

@@ -1,15 +1,15 @@
-//! What template.yaml says of the functions.
+//! The resources in template.yaml.
 
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::read;
 
-/// The functions, each by its name in the template.
+/// The functions, with their names in the template.
 pub fn functions() -> Vec<(String, Yaml)> {
     resources("AWS::Serverless::Function")
 }
 
-/// All that the template makes of a type, each by its name there.
+/// All resources of a type, with their names in the template.
 pub fn resources(kind: &str) -> Vec<(String, Yaml)> {
     let template = YamlLoader::load_from_str(&read("template.yaml"))
         .expect("YAML")

@@ -1,4 +1,4 @@
-//! What `./dev package` has built for Lambda.
+//! The packages that `./dev package` builds for Lambda.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use tests::database::env_var;
 use tests::function::{Environment, Function, HttpEvent};
 use tests::{skip, template};
 
-/// The newest version of glibc that Lambda's system, Amazon Linux 2023, has.
-const GLIBC: u32 = 34;
+/// The minor version of glibc 2 on Lambda, which uses Amazon Linux 2023.
+const GLIBC_MINOR: u32 = 34;
 
-/// The folder that SAM built into, where `./dev package` runs the tests.
+/// The build folder of SAM, if `./dev package` runs the tests.
 fn package() -> Option<PathBuf> {
     let package = env_var("PACKAGE").map(PathBuf::from);
     if package.is_none() {
@@ -21,7 +21,7 @@ fn package() -> Option<PathBuf> {
 }
 
 #[test]
-fn every_function_of_the_template_has_a_program_that_lambdas_system_can_run() {
+fn every_packaged_function_can_run_on_lambda() {
     let Some(package) = package() else { return };
     for (name, _) in template::functions() {
         let file = package.join(&name).join("bootstrap");
@@ -30,7 +30,7 @@ fn every_function_of_the_template_has_a_program_that_lambdas_system_can_run() {
         assert_ne!(
             metadata.permissions().mode() & 0o111,
             0,
-            "{name} is no program"
+            "{name} is not executable"
         );
         let program = std::fs::read(&file).expect("a program");
         assert_eq!(&program[..4], b"\x7fELF", "{name}");
@@ -47,23 +47,26 @@ fn every_function_of_the_template_has_a_program_that_lambdas_system_can_run() {
             })
             .max();
         assert!(
-            newest.is_some_and(|newest| newest <= GLIBC),
+            newest.is_some_and(|newest| newest <= GLIBC_MINOR),
             "{name} needs glibc 2.{newest:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_packaged_function_answers_under_a_runtime() {
+async fn a_packaged_function_responds_under_a_runtime() {
     let Some(package) = package() else { return };
     let environment = Environment::default()
         .with(
             "DATABASE_URL",
             "postgresql://role:password@ep-1.neon.tech/todo",
         )
-        .with("SECRET_KEY", "a key that is used by no one but this test");
+        .with("SECRET_KEY", "a key that only this test uses, long enough");
     let file = package.join("HealthFunction/bootstrap");
     let function = Function::start_from_file("health", &file, &environment).await;
-    let answer = function.http(&HttpEvent::new("GET", "/health", &[])).await;
-    assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})));
+    let response = function.http(&HttpEvent::new("GET", "/health", &[])).await;
+    assert_eq!(
+        (response.status, response.body),
+        (200, json!({"status": "ok"}))
+    );
 }

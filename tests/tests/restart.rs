@@ -1,6 +1,6 @@
-//! The database goes away and comes back: requests are answered in time, and what is stored stays stored.
+//! Restarts of the database: requests get a response in time, and data survives.
 //!
-//! This stands in a test binary of its own, since it takes the database away from all others.
+//! These tests are a separate test binary, since they stop the database of all other tests.
 
 use std::time::{Duration, Instant};
 
@@ -12,34 +12,35 @@ use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
 async fn http(environment: &Environment, function: &str, request: &HttpEvent) -> Value {
-    // A function of its own for each request: nothing can stand in its memory.
-    let answer = Function::start(function, environment)
+    // Each request gets a new instance, so that no state can be in memory.
+    let response = Function::start(function, environment)
         .await
         .http(request)
         .await;
-    assert!(answer.status < 300, "{function}: {answer:?}");
-    answer.body
+    assert!(response.status < 300, "{function}: {response:?}");
+    response.body
 }
 
-/// The server, which a test may take away while it holds this.
+/// Exclusive control over the database server.
 struct Server {
     dev: String,
-    _alone: MutexGuard<'static, ()>,
+    _lock: MutexGuard<'static, ()>,
 }
 
 impl Server {
-    /// Waits until no other test has the server; `None`, said on stderr, where it is not the tests' own.
-    async fn take(checks: &str) -> Option<Self> {
-        static ALONE: Mutex<()> = Mutex::const_new(());
+    /// Waits until no other test controls the server. Returns `None`, and reports the skipped checks, if the server does
+    /// not belong to the tests.
+    async fn lock(checks: &str) -> Option<Self> {
+        static LOCK: Mutex<()> = Mutex::const_new(());
         let Ok(dev) = std::env::var("DEV_SCRIPT") else {
-            skip(checks, "the database is not the tests' own");
+            skip(checks, "the database does not belong to the tests");
             return None;
         };
-        let alone = ALONE.lock().await;
-        Some(Self { dev, _alone: alone })
+        let lock = LOCK.lock().await;
+        Some(Self { dev, _lock: lock })
     }
 
-    /// Stops it: `fast`, in good order, or `immediate`, as a crash does.
+    /// Stops the server: `fast` shuts it down, `immediate` simulates a crash.
     async fn stop(&self, mode: &str) {
         self.control(&["stop", mode]).await;
     }
@@ -64,36 +65,36 @@ impl Server {
     }
 }
 
-async fn health() -> Function {
+async fn connected_health() -> Function {
     let function = Function::start("health", &Environment::default()).await;
     assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     function
 }
 
 #[tokio::test]
-async fn a_restart_while_the_function_is_frozen_is_not_noticed() {
-    let Some(server) = Server::take("a restart while a function is frozen").await else {
+async fn a_restart_during_a_freeze_has_no_effect() {
+    let Some(server) = Server::lock("a restart while a function is frozen").await else {
         return;
     };
     for mode in ["fast", "immediate"] {
-        let function = health().await;
+        let function = connected_health().await;
         function.freeze();
         server.stop(mode).await;
         server.start().await;
         function.thaw();
         let started = Instant::now();
-        let answer = function.http(&HttpEvent::deep_health()).await;
-        assert_eq!(answer.status, 200, "{mode}: {}", function.stop().await);
+        let response = function.http(&HttpEvent::deep_health()).await;
+        assert_eq!(response.status, 200, "{mode}: {}", function.stop().await);
         assert!(started.elapsed() < Duration::from_secs(1), "{mode}");
     }
 }
 
 #[tokio::test]
-async fn while_the_server_is_down_the_answer_comes_in_time_and_when_it_is_back_all_is_well() {
-    let Some(server) = Server::take("a server that is down").await else {
+async fn a_stopped_server_is_503_in_time_and_recovers() {
+    let Some(server) = Server::lock("a server that is down").await else {
         return;
     };
-    let warm = health().await;
+    let warm = connected_health().await;
     server.stop("fast").await;
     let cold = Function::start("health", &Environment::default()).await;
     for function in [&warm, &cold] {
@@ -115,11 +116,11 @@ async fn while_the_server_is_down_the_answer_comes_in_time_and_when_it_is_back_a
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_server_that_comes_up_meanwhile() {
-    let Some(server) = Server::take("a server that comes up").await else {
+async fn a_request_waits_for_a_starting_server() {
+    let Some(server) = Server::lock("a server that comes up").await else {
         return;
     };
-    let warm = health().await;
+    let warm = connected_health().await;
     let environment = Environment::default();
     let registered = http(
         &environment,
@@ -128,7 +129,7 @@ async fn a_request_waits_for_a_server_that_comes_up_meanwhile() {
     )
     .await;
     server.stop("fast").await;
-    // One that connects ahead of the request.
+    // This function connects before its request.
     let cold = Function::start("me", &environment).await;
     let request = HttpEvent::deep_health();
     let token = registered["access_token"].as_str().expect("a token");
@@ -141,8 +142,8 @@ async fn a_request_waits_for_a_server_that_comes_up_meanwhile() {
 }
 
 #[tokio::test]
-async fn all_data_survives_a_restart_of_the_functions_and_of_the_database() {
-    let Some(server) = Server::take("that data survives a restart of the database").await else {
+async fn data_survives_a_restart_of_functions_and_database() {
+    let Some(server) = Server::lock("that data survives a restart of the database").await else {
         return;
     };
     let environment = Environment::default();

@@ -1,4 +1,4 @@
-//! Migrating as a deployment does: as a custom resource of CloudFormation.
+//! Migrations in a deployment: as a custom resource of CloudFormation.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,24 +11,24 @@ use tests::function::Function;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// Where CloudFormation waits for answers: it takes a PUT without a content type, and the first one fails.
-struct Answers {
+/// The endpoint for responses of a custom resource. It expects a PUT without a content type, and fails the first one.
+struct CloudFormation {
     url: String,
     bodies: mpsc::UnboundedReceiver<(bool, Value)>,
 }
 
-impl Answers {
+impl CloudFormation {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!(
-            "http://{}/answer?X-Amz-Signature=s3cret",
+            "http://{}/response?X-Amz-Signature=s3cret",
             listener.local_addr().expect("an address")
         );
         let (sender, bodies) = mpsc::unbounded_channel();
-        let refused = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let has_failed_once = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let router = Router::new()
-            .route("/answer", put(take))
-            .with_state((sender, refused));
+            .route("/response", put(receive))
+            .with_state((sender, has_failed_once));
         tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") });
         Self { url, bodies }
     }
@@ -46,8 +46,9 @@ impl Answers {
         })
     }
 
-    async fn next(&mut self) -> Value {
-        let (has_content_type, body) = self.bodies.recv().await.expect("an answer");
+    /// The next response of the custom resource.
+    async fn next_response(&mut self) -> Value {
+        let (has_content_type, body) = self.bodies.recv().await.expect("a response");
         assert!(!has_content_type);
         assert_eq!(
             body["StackId"],
@@ -61,17 +62,17 @@ impl Answers {
     }
 }
 
-type Taken = (
+type Received = (
     mpsc::UnboundedSender<(bool, Value)>,
     std::sync::Arc<std::sync::atomic::AtomicBool>,
 );
 
-async fn take(
-    State((sender, refused)): State<Taken>,
+async fn receive(
+    State((sender, has_failed_once)): State<Received>,
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
-    if !refused.swap(true, std::sync::atomic::Ordering::SeqCst) {
+    if !has_failed_once.swap(true, std::sync::atomic::Ordering::SeqCst) {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     let body = serde_json::from_slice(&body).expect("JSON");
@@ -82,13 +83,13 @@ async fn take(
 }
 
 #[tokio::test]
-async fn a_deployment_migrates_and_is_told_and_a_deleted_stack_leaves_the_data() {
-    let own = TestDatabase::empty().await;
-    let mut answers = Answers::start().await;
-    let function = Function::start("migrate", &own.environment).await;
+async fn deployments_migrate_and_stack_deletion_keeps_data() {
+    let database = TestDatabase::empty().await;
+    let mut cloudformation = CloudFormation::start().await;
+    let function = Function::start("migrate", &database.environment).await;
     for (kind, applied) in [("Create", tests::newest_migration()), ("Update", 0)] {
         let result = function
-            .invoke(answers.request(kind))
+            .invoke(cloudformation.request(kind))
             .await
             .expect("a success");
         assert_eq!(
@@ -96,46 +97,52 @@ async fn a_deployment_migrates_and_is_told_and_a_deleted_stack_leaves_the_data()
             Some(applied),
             "{result}"
         );
-        let answer = answers.next().await;
+        let response = cloudformation.next_response().await;
         assert_eq!(
-            (&answer["Status"], &answer["RequestId"]),
+            (&response["Status"], &response["RequestId"]),
             (&json!("SUCCESS"), &json!(format!("request-{kind}")))
         );
     }
     function
-        .invoke(answers.request("Delete"))
+        .invoke(cloudformation.request("Delete"))
         .await
         .expect("a success");
-    assert_eq!(answers.next().await["Status"], "SUCCESS");
-    let tables = own
+    assert_eq!(cloudformation.next_response().await["Status"], "SUCCESS");
+    let tables = database
         .owner
-        .query_one("SELECT to_regclass('task') IS NOT NULL AS there", &[])
+        .query_one("SELECT to_regclass('task') IS NOT NULL AS exists", &[])
         .await;
-    assert_eq!(tables, json!({"there": true}));
+    assert_eq!(tables, json!({"exists": true}));
     let log = function.stop().await;
     assert!(!log.contains("s3cret"), "{log}");
     assert!(log.contains(r#""message":"migrated""#), "{log}");
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_fails_the_deployment_and_says_why() {
-    let own = TestDatabase::empty().await;
-    own.owner
+async fn a_failed_migration_fails_the_deployment_with_a_reason() {
+    let database = TestDatabase::empty().await;
+    database
+        .owner
         .batch_execute("CREATE TABLE session (id integer)")
         .await;
-    let mut answers = Answers::start().await;
-    let function = Function::start("migrate", &own.environment).await;
-    assert!(function.invoke(answers.request("Update")).await.is_err());
-    let answer = answers.next().await;
-    assert_eq!(answer["Status"], "FAILED");
-    let reason = answer["Reason"].as_str().expect("a reason");
+    let mut cloudformation = CloudFormation::start().await;
+    let function = Function::start("migrate", &database.environment).await;
+    assert!(
+        function
+            .invoke(cloudformation.request("Update"))
+            .await
+            .is_err()
+    );
+    let response = cloudformation.next_response().await;
+    assert_eq!(response["Status"], "FAILED");
+    let reason = response["Reason"].as_str().expect("a reason");
     assert!(reason.contains("a migration failed"), "{reason}");
-    // The stack that could not be made is deleted again.
+    // CloudFormation then deletes the failed stack.
     function
-        .invoke(answers.request("Delete"))
+        .invoke(cloudformation.request("Delete"))
         .await
         .expect("a success");
-    assert_eq!(answers.next().await["Status"], "SUCCESS");
-    own.drop().await;
+    assert_eq!(cloudformation.next_response().await["Status"], "SUCCESS");
+    database.drop().await;
 }

@@ -1,50 +1,54 @@
-//! Taking over a database of the service that this one replaces, and giving it back.
+//! The adoption of a legacy database, and the rollback to the legacy schema.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tests::database::TestDatabase;
+use tests::fixtures::register;
 use tests::function::{Environment, Function, HttpEvent, HttpResponse, run, spawn};
 use tests::legacy::{LONG_PASSWORD, LegacySchema, PASSWORD};
 use tests::{token, unique};
 use tokio::time::{sleep, timeout};
 
-async fn former_database(former: LegacySchema, users: u32) -> TestDatabase {
-    let own = TestDatabase::empty().await;
-    own.owner.batch_execute(&former.tables()).await;
-    own.owner.batch_execute(&former.rows(users)).await;
-    own
+async fn legacy_database(schema: LegacySchema, users: u32) -> TestDatabase {
+    let database = TestDatabase::empty().await;
+    database.owner.batch_execute(&schema.create_tables()).await;
+    database
+        .owner
+        .batch_execute(&schema.insert_rows(users))
+        .await;
+    database
 }
 
-/// Runs the migrations, which must succeed, and gives what they say.
-async fn migrate(own: &TestDatabase) -> String {
-    let output = run("migrate", &[], &own.environment).await;
+/// Runs the migrations, asserts success, and returns the output.
+async fn migrate(database: &TestDatabase) -> String {
+    let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(0), "{}", output.text);
     output.text
 }
 
-async fn verify(own: &TestDatabase) {
-    let output = run("migrate", &["--verify"], &own.environment).await;
+async fn verify(database: &TestDatabase) {
+    let output = run("migrate", &["--verify"], &database.environment).await;
     assert_eq!(output.status, Some(0), "{}", output.text);
 }
 
-async fn rows(own: &TestDatabase, table: &str) -> Vec<Value> {
+async fn rows(database: &TestDatabase, table: &str) -> Vec<Value> {
     let query = format!("SELECT * FROM \"{table}\" ORDER BY id");
-    own.owner.query(&query, &[]).await
+    database.owner.query(&query, &[]).await
 }
 
-async fn sequences(own: &TestDatabase) -> Vec<Value> {
+async fn sequences(database: &TestDatabase) -> Vec<Value> {
     let query = "SELECT last_value, is_called FROM user_id_seq
                  UNION ALL SELECT last_value, is_called FROM task_id_seq";
-    own.owner.query(query, &[]).await
+    database.owner.query(query, &[]).await
 }
 
 fn text<'a>(row: &'a Value, column: &str) -> &'a str {
     row[column].as_str().expect("a text")
 }
 
-/// What becomes of the former service's users.
+/// The expected users after the adoption.
 fn adopted_users(mut users: Vec<Value>) -> Vec<Value> {
     let mut seen = Vec::new();
     for user in &mut users {
@@ -59,7 +63,7 @@ fn adopted_users(mut users: Vec<Value>) -> Vec<Value> {
     users
 }
 
-/// What becomes of its tasks.
+/// The expected tasks after the adoption.
 fn adopted_tasks(mut tasks: Vec<Value>) -> Vec<Value> {
     for task in &mut tasks {
         task["priority"] = match text(task, "priority").to_lowercase().as_str() {
@@ -72,7 +76,7 @@ fn adopted_tasks(mut tasks: Vec<Value>) -> Vec<Value> {
     tasks
 }
 
-/// What becomes of its sessions, by their names. Their ids may change.
+/// The expected sessions after the adoption, by `token_jti` and without ids, which can change.
 fn adopted_sessions(tables: Vec<Vec<Value>>) -> BTreeMap<String, Value> {
     let mut sessions = BTreeMap::<String, Value>::new();
     for mut session in tables.into_iter().flatten() {
@@ -94,61 +98,65 @@ fn adopted_sessions(tables: Vec<Vec<Value>>) -> BTreeMap<String, Value> {
 }
 
 #[tokio::test]
-async fn every_shape_of_the_former_service_is_adopted_and_no_row_is_lost() {
-    for former in LegacySchema::all() {
-        let own = former_database(former, 20).await;
-        let users = adopted_users(rows(&own, "user").await);
-        let tasks = adopted_tasks(rows(&own, "task").await);
+async fn every_legacy_schema_is_adopted_without_losing_rows() {
+    for schema in LegacySchema::all() {
+        let database = legacy_database(schema, 20).await;
+        let users = adopted_users(rows(&database, "user").await);
+        let tasks = adopted_tasks(rows(&database, "task").await);
         let mut sessions = Vec::new();
-        for table in former.sessions {
-            sessions.push(rows(&own, table).await);
+        for table in schema.session_tables {
+            sessions.push(rows(&database, table).await);
         }
         let sessions = adopted_sessions(sessions);
-        let positions = sequences(&own).await;
+        let positions = sequences(&database).await;
 
-        let output = migrate(&own).await;
+        let output = migrate(&database).await;
         assert!(
             output.contains("Applied V1__schema"),
-            "{former:?}: {output}"
+            "{schema:?}: {output}"
         );
         assert!(
             output.contains("the users 5, 6, 9 differ by case alone"),
-            "{former:?}: {output}"
+            "{schema:?}: {output}"
         );
 
-        assert_eq!(rows(&own, "user").await, users, "{former:?}");
-        assert_eq!(rows(&own, "task").await, tasks, "{former:?}");
-        let found = adopted_sessions(vec![rows(&own, "session").await]);
-        assert_eq!(found, sessions, "{former:?}");
-        assert_eq!(sequences(&own).await, positions, "{former:?}");
+        assert_eq!(rows(&database, "user").await, users, "{schema:?}");
+        assert_eq!(rows(&database, "task").await, tasks, "{schema:?}");
+        let found = adopted_sessions(vec![rows(&database, "session").await]);
+        assert_eq!(found, sessions, "{schema:?}");
+        assert_eq!(sequences(&database).await, positions, "{schema:?}");
         let others =
             "SELECT typname FROM pg_type WHERE typname IN ('priorityenum', 'user_sessions')";
         assert_eq!(
-            own.owner.query(others, &[]).await,
+            database.owner.query(others, &[]).await,
             [] as [Value; 0],
-            "{former:?}"
+            "{schema:?}"
         );
-        verify(&own).await;
+        verify(&database).await;
 
-        let output = migrate(&own).await;
-        assert!(output.starts_with("Nothing to do"), "{former:?}: {output}");
-        assert_eq!(rows(&own, "user").await, users, "{former:?}");
-        own.drop().await;
+        let output = migrate(&database).await;
+        assert!(output.starts_with("Nothing to do"), "{schema:?}: {output}");
+        assert_eq!(rows(&database, "user").await, users, "{schema:?}");
+        database.drop().await;
     }
 }
 
 #[tokio::test]
-async fn tables_without_rows_are_adopted() {
-    let own = TestDatabase::empty().await;
-    own.owner
-        .batch_execute(&LegacySchema::all()[6].tables())
+async fn empty_legacy_tables_are_adopted() {
+    let database = TestDatabase::empty().await;
+    database
+        .owner
+        .batch_execute(&LegacySchema::all()[6].create_tables())
         .await;
-    migrate(&own).await;
-    verify(&own).await;
-    // There is nobody to keep a former password of.
+    migrate(&database).await;
+    verify(&database).await;
+    // Without users the table for legacy password hashes is not created.
     let kept = "SELECT to_regclass('former_password') IS NOT NULL AS kept";
-    assert_eq!(own.owner.query_one(kept, &[]).await, json!({"kept": false}));
-    own.drop().await;
+    assert_eq!(
+        database.owner.query_one(kept, &[]).await,
+        json!({"kept": false})
+    );
+    database.drop().await;
 }
 
 async fn log_in(login: &Function, email: &str, password: &str) -> HttpResponse {
@@ -159,10 +167,10 @@ async fn log_in(login: &Function, email: &str, password: &str) -> HttpResponse {
 }
 
 #[tokio::test]
-async fn every_adopted_user_logs_in_and_is_given_a_new_hash() {
-    let own = former_database(LegacySchema::USUAL, 1).await;
-    migrate(&own).await;
-    let login = Function::start("login", &own.environment).await;
+async fn adopted_users_log_in_and_are_rehashed() {
+    let database = legacy_database(LegacySchema::COMMON, 1).await;
+    migrate(&database).await;
+    let login = Function::start("login", &database.environment).await;
     for (email, password, id) in [
         ("ada@example.com", PASSWORD, "3"),
         ("ADA@example.com", PASSWORD, "3"),
@@ -175,11 +183,11 @@ async fn every_adopted_user_logs_in_and_is_given_a_new_hash() {
         ("long@example.com", LONG_PASSWORD, "14"),
         ("user1@example.com", PASSWORD, "101"),
     ] {
-        // The first by the former hash, the second by the new one.
+        // The first login uses the legacy hash, the second one the new hash.
         for _ in 0..2 {
-            let answer = log_in(&login, email, password).await;
+            let response = log_in(&login, email, password).await;
             assert_eq!(
-                (answer.status, &answer.body["user_id"]),
+                (response.status, &response.body["user_id"]),
                 (200, &json!(id)),
                 "{email}"
             );
@@ -190,49 +198,54 @@ async fn every_adopted_user_logs_in_and_is_given_a_new_hash() {
     let hashes = "SELECT count(*) AS users, count(*) FILTER (WHERE hashed_password LIKE '$argon2id$%') AS rehashed
                   FROM \"user\"";
     assert_eq!(
-        own.owner.query_one(hashes, &[]).await,
+        database.owner.query_one(hashes, &[]).await,
         json!({"users": 9, "rehashed": 9})
     );
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn of_addresses_that_differ_by_case_only_the_exact_spellings_are_known_and_none_can_be_added()
-{
-    let own = former_database(LegacySchema::USUAL, 0).await;
-    migrate(&own).await;
-    let login = Function::start("login", &own.environment).await;
-    let register = Function::start("register", &own.environment).await;
+async fn emails_that_differ_by_case_match_exactly_and_stay_taken() {
+    let database = legacy_database(LegacySchema::COMMON, 0).await;
+    migrate(&database).await;
+    let login = Function::start("login", &database.environment).await;
+    let register = Function::start("register", &database.environment).await;
     let register = async |email: &str| {
         let body = json!({"username": unique(), "email": email, "password": PASSWORD});
         register
             .http(&HttpEvent::new("POST", "/api/auth/register", &[]).json(&body))
             .await
     };
-    let third = "bOb@example.com";
-    assert_eq!(log_in(&login, third, PASSWORD).await.status, 401);
-    assert_eq!(register(third).await.status, 409);
+    let third_spelling = "bOb@example.com";
+    assert_eq!(log_in(&login, third_spelling, PASSWORD).await.status, 401);
+    assert_eq!(register(third_spelling).await.status, 409);
 
-    // The account that has the key goes, and the next one has it.
-    own.owner
+    // User 5, who has the key, is deleted. Another user gets the key.
+    database
+        .owner
         .execute("DELETE FROM \"user\" WHERE id = 5", &[])
         .await;
-    assert_eq!(register(third).await.status, 409);
-    assert_eq!(log_in(&login, third, PASSWORD).await.status, 401);
-    own.owner
+    assert_eq!(register(third_spelling).await.status, 409);
+    assert_eq!(log_in(&login, third_spelling, PASSWORD).await.status, 401);
+    database
+        .owner
         .execute("DELETE FROM \"user\" WHERE id = 9", &[])
         .await;
-    // One is left, and has the address in every spelling.
-    assert_eq!(log_in(&login, third, PASSWORD).await.body["user_id"], "6");
-    assert_eq!(register(third).await.status, 409);
-    own.owner
+    // The last of the three users has the address in every spelling.
+    assert_eq!(
+        log_in(&login, third_spelling, PASSWORD).await.body["user_id"],
+        "6"
+    );
+    assert_eq!(register(third_spelling).await.status, 409);
+    database
+        .owner
         .execute("DELETE FROM \"user\" WHERE id = 6", &[])
         .await;
-    assert_eq!(register(third).await.status, 201);
-    own.drop().await;
+    assert_eq!(register(third_spelling).await.status, 201);
+    database.drop().await;
 }
 
-fn former_token(user_id: i64, session: &str) -> String {
+fn legacy_token(user_id: i64, session: &str) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a time after 1970")
@@ -243,36 +256,36 @@ fn former_token(user_id: i64, session: &str) -> String {
 }
 
 #[tokio::test]
-async fn tokens_of_the_former_service_keep_working_and_its_logouts_too() {
-    for former in LegacySchema::all() {
-        let own = former_database(former, 20).await;
-        migrate(&own).await;
-        let me = Function::start("me", &own.environment).await;
+async fn legacy_tokens_and_logouts_stay_valid() {
+    for schema in LegacySchema::all() {
+        let database = legacy_database(schema, 20).await;
+        migrate(&database).await;
+        let me = Function::start("me", &database.environment).await;
         let sessions = "SELECT user_id, token_jti, NOT revoked AND expires_at > now() AT TIME ZONE 'utc' AS lives
                         FROM session ORDER BY id";
-        for session in own.owner.query(sessions, &[]).await {
+        for session in database.owner.query(sessions, &[]).await {
             let user_id = session["user_id"].as_i64().expect("an id");
-            let token = former_token(user_id, text(&session, "token_jti"));
-            let answer = me
+            let token = legacy_token(user_id, text(&session, "token_jti"));
+            let response = me
                 .http(&HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token))
                 .await;
             if session["lives"] == true {
                 assert_eq!(
-                    (answer.status, &answer.body["id"]),
+                    (response.status, &response.body["id"]),
                     (200, &json!(user_id)),
                     "{session}"
                 );
             } else {
-                assert_eq!(answer.status, 401, "{session}");
+                assert_eq!(response.status, 401, "{session}");
             }
         }
-        own.drop().await;
+        database.drop().await;
     }
 }
 
-/// Everything in the former service's tables, in short.
-async fn content(own: &TestDatabase) -> Value {
-    own.owner
+/// Hashes of all rows in the legacy tables.
+async fn table_hashes(database: &TestDatabase) -> Value {
+    database.owner
         .query_one(
             "SELECT (SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM \"user\" AS t) AS users,
                     (SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM task AS t) AS tasks,
@@ -282,45 +295,46 @@ async fn content(own: &TestDatabase) -> Value {
         .await
 }
 
-/// Waits until a condition on the database holds.
-async fn until(own: &TestDatabase, condition: &str) {
+/// Waits until an SQL condition holds.
+async fn wait_until(database: &TestDatabase, condition: &str) {
     let query = format!("SELECT {condition} AS holds");
     let holds = async {
-        while own.owner.query_one(&query, &[]).await["holds"] == false {
+        while database.owner.query_one(&query, &[]).await["holds"] == false {
             sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(Duration::from_secs(9), holds)
         .await
-        .unwrap_or_else(|_| panic!("never: {condition}"));
+        .unwrap_or_else(|_| panic!("this never holds: {condition}"));
 }
 
-/// Another session than ours in this database.
-const OTHERS: &str =
+/// The other sessions in this database.
+const OTHER_SESSIONS: &str =
     "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
 #[tokio::test]
-async fn a_migration_that_is_killed_changes_nothing_and_the_next_one_finishes() {
+async fn a_killed_migration_rolls_back_and_can_be_repeated() {
     let kill_process = "";
     let kill_connection = "SELECT pg_terminate_backend(pid) ";
     for kill in [kill_process, kill_connection] {
-        let own = former_database(LegacySchema::USUAL, 100).await;
-        let before = content(&own).await;
-        // It stops close to its end, with everything changed, since it waits for what another may be about to create.
-        let other = own.connect().await;
+        let database = legacy_database(LegacySchema::COMMON, 100).await;
+        let before = table_hashes(&database).await;
+        // The migration makes almost all changes, and then waits for a function that another session is creating.
+        let other = database.connect().await;
         other.batch_execute("BEGIN; CREATE FUNCTION set_user_email_key() RETURNS integer LANGUAGE sql AS 'SELECT 1'").await;
-        let mut process = spawn("migrate", &own.environment);
-        until(
-            &own,
-            &format!("EXISTS (SELECT {OTHERS} AND wait_event_type = 'Lock')"),
+        let mut process = spawn("migrate", &database.environment);
+        wait_until(
+            &database,
+            &format!("EXISTS (SELECT {OTHER_SESSIONS} AND wait_event_type = 'Lock')"),
         )
         .await;
         if kill == kill_process {
             process.start_kill().expect("a process");
         } else {
-            own.owner
+            database
+                .owner
                 .query(
-                    &format!("{kill} {OTHERS} AND wait_event_type = 'Lock'"),
+                    &format!("{kill} {OTHER_SESSIONS} AND wait_event_type = 'Lock'"),
                     &[],
                 )
                 .await;
@@ -328,56 +342,65 @@ async fn a_migration_that_is_killed_changes_nothing_and_the_next_one_finishes() 
         let status = process.wait().await.expect("an end");
         assert!(!status.success(), "{status}");
         drop(other);
-        until(&own, &format!("NOT EXISTS (SELECT {OTHERS})")).await;
-        assert_eq!(content(&own).await, before);
-        assert!(run("migrate", &["--verify"], &own.environment).await.status == Some(1));
+        wait_until(&database, &format!("NOT EXISTS (SELECT {OTHER_SESSIONS})")).await;
+        assert_eq!(table_hashes(&database).await, before);
+        assert!(
+            run("migrate", &["--verify"], &database.environment)
+                .await
+                .status
+                == Some(1)
+        );
 
-        migrate(&own).await;
-        verify(&own).await;
-        own.drop().await;
+        migrate(&database).await;
+        verify(&database).await;
+        database.drop().await;
     }
 }
 
 #[tokio::test]
-async fn a_table_that_is_in_use_stops_a_migration_in_time_and_without_a_change() {
-    let own = former_database(LegacySchema::USUAL, 1).await;
-    let before = content(&own).await;
-    own.owner.batch_execute("BEGIN; SELECT FROM task").await;
-    let output = run("migrate", &[], &own.environment).await;
+async fn a_locked_table_fails_the_migration_without_changes() {
+    let database = legacy_database(LegacySchema::COMMON, 1).await;
+    let before = table_hashes(&database).await;
+    database
+        .owner
+        .batch_execute("BEGIN; SELECT FROM task")
+        .await;
+    let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(1), "{}", output.text);
     assert!(
         output.text.contains("idle in a transaction"),
         "{}",
         output.text
     );
-    own.owner.batch_execute("ROLLBACK").await;
-    assert_eq!(content(&own).await, before);
-    migrate(&own).await;
-    own.drop().await;
+    database.owner.batch_execute("ROLLBACK").await;
+    assert_eq!(table_hashes(&database).await, before);
+    migrate(&database).await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_view_that_keeps_a_column_from_changing_is_named_and_nothing_is_changed() {
-    let own = former_database(LegacySchema::USUAL, 1).await;
-    let before = content(&own).await;
-    own.owner
+async fn a_dependent_view_fails_the_migration_without_changes() {
+    let database = legacy_database(LegacySchema::COMMON, 1).await;
+    let before = table_hashes(&database).await;
+    database
+        .owner
         .batch_execute("CREATE VIEW urgent AS SELECT id FROM task WHERE priority = 'HIGH'")
         .await;
-    let output = run("migrate", &[], &own.environment).await;
+    let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(1), "{}", output.text);
     assert!(
         output.text.contains("on view urgent depends on column"),
         "{}",
         output.text
     );
-    assert_eq!(content(&own).await, before);
-    own.drop().await;
+    assert_eq!(table_hashes(&database).await, before);
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn what_an_operator_added_to_the_sessions_goes_with_them() {
-    let own = former_database(LegacySchema::all()[6], 10).await;
-    own.owner
+async fn columns_added_to_sessions_are_kept() {
+    let database = legacy_database(LegacySchema::all()[6], 10).await;
+    database.owner
         .batch_execute(
             "ALTER TABLE session ALTER token TYPE varchar(255) USING md5(token);
              ALTER TABLE user_sessions ADD COLUMN device text;
@@ -388,44 +411,53 @@ async fn what_an_operator_added_to_the_sessions_goes_with_them() {
         )
         .await;
     let sessions = "SELECT token_jti, token, device FROM user_sessions ORDER BY token_jti";
-    let before = own.owner.query(sessions, &[]).await;
-    migrate(&own).await;
-    verify(&own).await;
+    let before = database.owner.query(sessions, &[]).await;
+    migrate(&database).await;
+    verify(&database).await;
     let sessions =
         "SELECT token_jti, token, device FROM session WHERE device IS NOT NULL ORDER BY token_jti";
-    let after = own.owner.query(sessions, &[]).await;
-    let alone = |rows: &[Value]| -> Vec<Value> {
+    let after = database.owner.query(sessions, &[]).await;
+    let only_in_user_sessions = |rows: &[Value]| -> Vec<Value> {
         rows.iter()
             .filter(|row| text(row, "token_jti").ends_with("user_sessions"))
             .cloned()
             .collect()
     };
-    assert_eq!(alone(&after), alone(&before));
-    assert!(!alone(&after).is_empty());
-    own.drop().await;
+    assert_eq!(
+        only_in_user_sessions(&after),
+        only_in_user_sessions(&before)
+    );
+    assert!(!only_in_user_sessions(&after).is_empty());
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_tasks_are_adopted_in_ten_seconds() {
-    let own = former_database(LegacySchema::all()[6], 21_700).await;
-    let tasks = own.owner.query_one("SELECT count(*) FROM task", &[]).await;
+async fn a_hundred_thousand_tasks_are_adopted_in_10_s() {
+    let database = legacy_database(LegacySchema::all()[6], 21_700).await;
+    let tasks = database
+        .owner
+        .query_one("SELECT count(*) FROM task", &[])
+        .await;
     assert!(tasks["count"].as_u64() > Some(100_000), "{tasks}");
     let started = Instant::now();
-    migrate(&own).await;
+    migrate(&database).await;
     assert!(
         started.elapsed() < Duration::from_secs(10),
         "{:?}",
         started.elapsed()
     );
     assert_eq!(
-        own.owner.query_one("SELECT count(*) FROM task", &[]).await,
+        database
+            .owner
+            .query_one("SELECT count(*) FROM task", &[])
+            .await,
         tasks
     );
-    own.drop().await;
+    database.drop().await;
 }
 
-/// The columns and keys of the former service's tables, wherever they stand.
-async fn shape(own: &TestDatabase) -> Vec<Value> {
+/// The columns, keys and enum labels of the legacy tables.
+async fn schema_description(database: &TestDatabase) -> Vec<Value> {
     let query = "
         SELECT attrelid::regclass::text AS relation, attname::text AS name,
                format('%s %s %s', format_type(atttypid, atttypmod), attnotnull, regexp_replace(pg_get_expr(adbin, adrelid), '''.*''', ''))
@@ -441,102 +473,105 @@ async fn shape(own: &TestDatabase) -> Vec<Value> {
         SELECT typname::text, enumlabel::text, enumsortorder::text
         FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid
         ORDER BY 1, 2, 3";
-    own.owner.query(query, &[]).await
+    database.owner.query(query, &[]).await
 }
 
 #[tokio::test]
-async fn the_way_back_restores_the_former_shape_with_the_new_rows() {
+async fn the_rollback_restores_the_legacy_schema_with_new_rows() {
     let script = tests::read("sql/restore_former_schema.sql");
-    for former in LegacySchema::all() {
-        let own = former_database(former, 3).await;
-        let before = rows(&own, "user").await;
-        migrate(&own).await;
+    for schema in LegacySchema::all() {
+        let database = legacy_database(schema, 3).await;
+        let before = rows(&database, "user").await;
+        migrate(&database).await;
 
-        // Life goes on: a former user logs in and is given a new hash, and a new one comes and has a task.
-        let login = Function::start("login", &own.environment).await;
+        // After the adoption a legacy user logs in and gets a new hash, and a new user creates a task.
+        let login = Function::start("login", &database.environment).await;
         assert_eq!(
             log_in(&login, "ada@example.com", PASSWORD).await.status,
             200
         );
-        let (new_id, token) = tests::fixtures::register(&own.environment).await;
-        let create = Function::start("create-task", &own.environment).await;
+        let (new_id, token) = register(&database.environment).await;
+        let create = Function::start("create-task", &database.environment).await;
         let request = HttpEvent::new("POST", "/api/{user_id}/tasks", &[&new_id]).bearer(&token);
         let task = create
             .http(&request.json(&json!({"title": "new", "priority": "Low"})))
             .await;
         assert_eq!(task.status, 201, "{:?}", task.body);
-        let users = rows(&own, "user").await;
-        let (tasks, sessions) = (rows(&own, "task").await, rows(&own, "session").await);
+        let users = rows(&database, "user").await;
+        let (tasks, sessions) = (
+            rows(&database, "task").await,
+            rows(&database, "session").await,
+        );
 
-        own.owner.batch_execute(&script).await;
+        database.owner.batch_execute(&script).await;
 
-        let restored = rows(&own, "user").await;
-        assert_eq!(restored.len(), before.len() + 1, "{former:?}");
+        let restored = rows(&database, "user").await;
+        assert_eq!(restored.len(), before.len() + 1, "{schema:?}");
         for (restored, before) in restored.iter().zip(&before) {
             for column in ["id", "username", "email", "hashed_password", "created_at"] {
-                assert_eq!(restored[column], before[column], "{former:?}");
+                assert_eq!(restored[column], before[column], "{schema:?}");
             }
         }
-        let restored_tasks = rows(&own, "task").await;
-        assert_eq!(adopted_tasks(restored_tasks.clone()), tasks, "{former:?}");
+        let restored_tasks = rows(&database, "task").await;
+        assert_eq!(adopted_tasks(restored_tasks.clone()), tasks, "{schema:?}");
         assert_eq!(restored_tasks.last().expect("a task")["priority"], "LOW");
         assert_eq!(
-            rows(&own, "session").await.len(),
+            rows(&database, "session").await.len(),
             sessions.len(),
-            "{former:?}"
+            "{schema:?}"
         );
         assert_eq!(
-            adopted_sessions(vec![rows(&own, "user_sessions").await]).len(),
+            adopted_sessions(vec![rows(&database, "user_sessions").await]).len(),
             sessions.len(),
-            "{former:?}"
+            "{schema:?}"
         );
         let fresh = TestDatabase::empty().await;
-        let as_before = LegacySchema {
-            sessions: &["session", "user_sessions"],
-            constraints: true,
-            ..LegacySchema::USUAL
+        let expected = LegacySchema {
+            session_tables: &["session", "user_sessions"],
+            has_constraints: true,
+            ..LegacySchema::COMMON
         };
-        fresh.owner.batch_execute(&as_before.tables()).await;
-        let with_constraints = |shape: Vec<Value>| -> Vec<Value> {
-            // An index of the former service's serves as well as a constraint.
+        fresh.owner.batch_execute(&expected.create_tables()).await;
+        let without_unique = |rows: Vec<Value>| -> Vec<Value> {
+            // A schema can have unique indexes instead of constraints.
             let is_unique = |row: &Value| text(row, "is").starts_with("UNIQUE");
-            shape.into_iter().filter(|row| !is_unique(row)).collect()
+            rows.into_iter().filter(|row| !is_unique(row)).collect()
         };
         assert_eq!(
-            with_constraints(shape(&own).await),
-            with_constraints(shape(&fresh).await),
-            "{former:?}"
+            without_unique(schema_description(&database).await),
+            without_unique(schema_description(&fresh).await),
+            "{schema:?}"
         );
         fresh.drop().await;
 
-        // And forward again.
-        migrate(&own).await;
-        verify(&own).await;
-        let again = rows(&own, "user").await;
-        assert_eq!(again.len(), users.len(), "{former:?}");
-        assert_eq!(rows(&own, "task").await, tasks, "{former:?}");
-        let me = Function::start("me", &own.environment).await;
-        let answer = me
+        // Then the database is adopted again.
+        migrate(&database).await;
+        verify(&database).await;
+        let again = rows(&database, "user").await;
+        assert_eq!(again.len(), users.len(), "{schema:?}");
+        assert_eq!(rows(&database, "task").await, tasks, "{schema:?}");
+        let me = Function::start("me", &database.environment).await;
+        let response = me
             .http(&HttpEvent::new("GET", "/api/auth/me", &[]).bearer(&token))
             .await;
         assert_eq!(
-            (answer.status, answer.body["id"].to_string()),
+            (response.status, response.body["id"].to_string()),
             (200, new_id),
-            "{former:?}"
+            "{schema:?}"
         );
-        own.drop().await;
+        database.drop().await;
     }
 }
 
 #[tokio::test]
-async fn a_function_on_a_database_that_is_not_yet_adopted_is_unavailable() {
-    let own = former_database(LegacySchema::USUAL, 1).await;
-    let login = Function::start("login", &own.environment).await;
+async fn a_function_is_unavailable_before_adoption() {
+    let database = legacy_database(LegacySchema::COMMON, 1).await;
+    let login = Function::start("login", &database.environment).await;
     assert_eq!(
         log_in(&login, "ada@example.com", PASSWORD).await.status,
         503
     );
-    let before: Environment = own.environment.clone();
+    let before: Environment = database.environment.clone();
     assert_eq!(
         run("migrate", &["--if-empty"], &before).await.status,
         Some(0)
@@ -545,10 +580,10 @@ async fn a_function_on_a_database_that_is_not_yet_adopted_is_unavailable() {
         log_in(&login, "ada@example.com", PASSWORD).await.status,
         503
     );
-    migrate(&own).await;
+    migrate(&database).await;
     assert_eq!(
         log_in(&login, "ada@example.com", PASSWORD).await.status,
         200
     );
-    own.drop().await;
+    database.drop().await;
 }

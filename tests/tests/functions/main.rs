@@ -1,21 +1,22 @@
 //! Single functions: the real binaries under a Lambda runtime, and outside of one.
 
-mod access;
+mod authorization;
 mod connections;
 mod deployments;
 mod events;
 mod legacy_adoption;
 mod malicious_input;
 mod migrations;
-mod naughty;
+mod naughty_strings;
 mod network_faults;
 mod no_disk_writes;
 mod passwords;
 mod pooler;
 mod purge;
 mod rate_limits;
+mod round_trips;
+mod schema_verification;
 mod size_limits;
 mod soak;
 mod start;
 mod telemetry;
-mod verification;

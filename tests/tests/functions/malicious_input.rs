@@ -1,5 +1,5 @@
-//! Requests that nobody means well with, to every route, as the gateway would hand them on: each is answered as the
-//! contract says, or refused with a 4xx that tells nothing, and what is refused changes nothing.
+//! Malicious requests to every route, in the form in which the gateway passes them on. Each succeeds as the contract
+//! says, or gets a 4xx that leaks nothing and changes nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,120 +8,127 @@ use serde_json::{Value, json};
 use tests::api::PASSWORD;
 use tests::assert_no_leak;
 use tests::database::Database;
-use tests::function::{Environment, Function, HttpEvent};
-
 use tests::fixtures::{Fixtures, RouteCase};
+use tests::function::{Environment, Function, HttpEvent};
 use tests::routes::{Route, route, routes};
 
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
-/// A function, someone to try it on, and the books.
-struct Trial {
+/// A function with a user to test it on, and the snapshot before the requests.
+struct Case {
     function: Function,
-    route_case: RouteCase,
+    target: RouteCase,
     database: Database,
     before: Value,
 }
 
-impl Trial {
+impl Case {
     async fn new(fixtures: &Fixtures, route: &'static Route) -> Self {
-        let url = tests::database::url().expect("a DATABASE_URL");
-        let database = Database::connect(&url).await;
+        let database = Database::from_env().await;
         let route_case = fixtures.route_case(route).await;
         Self {
             function: Function::start(route.function, &Environment::default()).await,
             before: route_case.snapshot(&database).await,
-            route_case,
+            target: route_case,
             database,
         }
     }
 
-    /// Sees that a request is refused, and gives its status and `detail`.
-    async fn assert_refused(&self, case: &str, request: &HttpEvent) -> (u64, Value) {
-        let answer = self.function.http(request).await;
-        let case = format!("{}: {case}", self.route_case.route.function);
-        assert!((400..500).contains(&answer.status), "{case}: {answer:?}");
-        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
-        assert_eq!(answer.headers["content-type"], "application/json", "{case}");
-        let after = self.route_case.snapshot(&self.database).await;
-        assert_eq!(after, self.before, "{case}");
-        (answer.status, answer.body["detail"].clone())
-    }
-
-    /// Sees that a request is refused with this `detail`.
-    async fn refused_with(&self, case: &str, request: &HttpEvent, status: u64, detail: &str) {
-        let refusal = self.assert_refused(case, request).await;
-        let name = self.route_case.route.function;
-        assert_eq!(refusal, (status, json!(detail)), "{name}: {case}");
-    }
-
-    /// Sees that a request breaks one rule, of this type and at this place.
-    async fn assert_invalid(&self, case: &str, request: &HttpEvent, kind: &str, place: Value) {
-        let (status, detail) = self.assert_refused(case, request).await;
-        let broken: Vec<_> = detail.as_array().into_iter().flatten().collect();
-        let name = self.route_case.route.function;
-        assert_eq!(
-            (status, broken.len(), &broken[0]["type"], &broken[0]["loc"]),
-            (422, 1, &json!(kind), &place),
-            "{name}: {case}"
-        );
-    }
-
-    /// Sees that a request is answered as if nothing were the matter with it.
-    async fn answered(&self, case: &str, request: &HttpEvent) {
-        let answer = self.function.http(request).await;
-        let name = self.route_case.route.function;
+    /// Asserts that a request is rejected, and returns the status and the `detail`.
+    async fn assert_refused(&self, label: &str, request: &HttpEvent) -> (u64, Value) {
+        let response = self.function.http(request).await;
+        let label = format!("{}: {label}", self.target.route.function);
         assert!(
-            self.route_case.is_success(&answer),
-            "{name}: {case}: {answer:?}"
+            (400..500).contains(&response.status),
+            "{label}: {response:?}"
+        );
+        assert_no_leak(
+            response.status,
+            &response.headers.to_string(),
+            &response.body,
+        );
+        assert_eq!(
+            response.headers["content-type"], "application/json",
+            "{label}"
+        );
+        let after = self.target.snapshot(&self.database).await;
+        assert_eq!(after, self.before, "{label}");
+        (response.status, response.body["detail"].clone())
+    }
+
+    /// Asserts that a request is rejected with this status and `detail`.
+    async fn assert_refused_with(
+        &self,
+        label: &str,
+        request: &HttpEvent,
+        status: u64,
+        detail: &str,
+    ) {
+        let rejection = self.assert_refused(label, request).await;
+        let name = self.target.route.function;
+        assert_eq!(rejection, (status, json!(detail)), "{name}: {label}");
+    }
+
+    /// Asserts that a request has one violation, of this type and at this location.
+    async fn assert_invalid(&self, label: &str, request: &HttpEvent, kind: &str, loc: Value) {
+        let (status, detail) = self.assert_refused(label, request).await;
+        let violations: Vec<_> = detail.as_array().into_iter().flatten().collect();
+        let name = self.target.route.function;
+        assert_eq!(
+            (
+                status,
+                violations.len(),
+                &violations[0]["type"],
+                &violations[0]["loc"]
+            ),
+            (422, 1, &json!(kind), &loc),
+            "{name}: {label}"
         );
     }
 
-    /// The same function, with someone on whom it was not tried yet.
-    async fn again(self, fixtures: &Fixtures) -> Self {
-        let route_case = fixtures.route_case(self.route_case.route).await;
+    /// Asserts that a request succeeds.
+    async fn assert_success(&self, label: &str, request: &HttpEvent) {
+        let response = self.function.http(request).await;
+        let name = self.target.route.function;
+        assert!(
+            self.target.is_success(&response),
+            "{name}: {label}: {response:?}"
+        );
+    }
+
+    /// The same function with a new user.
+    async fn with_new_user(self, fixtures: &Fixtures) -> Self {
+        let route_case = fixtures.route_case(self.target.route).await;
         Self {
             before: route_case.snapshot(&self.database).await,
-            route_case,
+            target: route_case,
             ..self
         }
     }
 }
 
-/// Tries each of these routes, a few at once.
-async fn on_each(is_included: impl Fn(&Route) -> bool, attempt: impl AsyncFn(&Fixtures, Trial)) {
+/// Runs a test on each of these routes, a few at the same time.
+async fn for_each_route(is_included: impl Fn(&Route) -> bool, test: impl AsyncFn(&Fixtures, Case)) {
     let fixtures = Fixtures::new().await;
-    let attempt = async |route| attempt(&fixtures, Trial::new(&fixtures, route).await).await;
+    let run = async |route| test(&fixtures, Case::new(&fixtures, route).await).await;
     let routes = stream::iter(routes().iter().filter(|route| is_included(route)));
-    routes.for_each_concurrent(3, attempt).await;
+    routes.for_each_concurrent(3, run).await;
 }
 
 fn reads_a_body(route: &Route) -> bool {
-    [
-        "register",
-        "login",
-        "change-password",
-        "delete-account",
-        "create-task",
-        "update-task",
-    ]
-    .contains(&route.function)
+    route.body.is_some()
 }
 
 fn counts_attempts(route: &Route) -> bool {
     ["register", "login", "change-password", "delete-account"].contains(&route.function)
 }
 
-fn asks_who_is_calling(route: &Route) -> bool {
-    !["register", "login"].contains(&route.function)
-}
-
 #[tokio::test]
-async fn a_body_may_have_128_kib_and_not_a_byte_more() {
-    on_each(reads_a_body, async |fixtures, mut trial| {
+async fn a_body_above_128_kib_is_413() {
+    for_each_route(reads_a_body, async |fixtures, mut case| {
         for encoded in [false, true] {
-            let request = trial.route_case.request();
-            let body = trial.route_case.body().expect("a body").to_string();
+            let request = case.target.request();
+            let body = case.target.body().expect("a body").to_string();
             let sized = |size: usize| {
                 let body = [body.as_bytes(), &b" ".repeat(size - body.len())].concat();
                 if encoded {
@@ -131,29 +138,26 @@ async fn a_body_may_have_128_kib_and_not_a_byte_more() {
                 }
             };
             let too_large = sized(MAX_BODY_BYTES + 1);
-            let case = format!("encoded: {encoded}");
-            trial
-                .refused_with(&case, &too_large, 413, "Request body too large")
+            let label = format!("encoded: {encoded}");
+            case.assert_refused_with(&label, &too_large, 413, "Request body too large")
                 .await;
             let much_too_large = sized(3 * 1024 * 1024).anonymous();
-            trial
-                .refused_with(&case, &much_too_large, 413, "Request body too large")
+            case.assert_refused_with(&label, &much_too_large, 413, "Request body too large")
                 .await;
-            trial.answered(&case, &sized(MAX_BODY_BYTES)).await;
-            trial = trial.again(fixtures).await;
+            case.assert_success(&label, &sized(MAX_BODY_BYTES)).await;
+            case = case.with_new_user(fixtures).await;
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_route_that_reads_no_body_does_not_mind_one() {
-    on_each(
+async fn routes_without_a_body_ignore_one() {
+    for_each_route(
         |route| !reads_a_body(route),
-        async |_, trial| {
+        async |_, case| {
             let body = b"\xff[".repeat(512 * 1024);
-            trial
-                .answered("a large body", &trial.route_case.request().body(&body))
+            case.assert_success("a large body", &case.target.request().body(&body))
                 .await;
         },
     )
@@ -161,11 +165,11 @@ async fn a_route_that_reads_no_body_does_not_mind_one() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_refused_before_anyone_asks_who_sent_it() {
-    on_each(reads_a_body, async |_, trial| {
-        let body = trial.route_case.body().expect("a body").to_string();
+async fn invalid_json_is_422_before_authentication() {
+    for_each_route(reads_a_body, async |_, case| {
+        let body = case.target.body().expect("a body").to_string();
         let utf16: Vec<_> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        for (case, body, offset) in [
+        for (label, body, offset) in [
             ("invalid UTF-8", b"{\"a\": \"\xff\"}".to_vec(), 7),
             ("an overlong encoding", b"{\"a\": \"\xc0\xaf\"}".to_vec(), 7),
             (
@@ -176,7 +180,7 @@ async fn what_is_no_json_is_refused_before_anyone_asks_who_sent_it() {
             ("UTF-16", utf16, 1),
             ("zeros", vec![0; 1000], 0),
             (
-                "base64 that is not said to be",
+                "base64 that is not declared",
                 STANDARD.encode(&body).into_bytes(),
                 0,
             ),
@@ -191,55 +195,48 @@ async fn what_is_no_json_is_refused_before_anyone_asks_who_sent_it() {
                 body.chars().count() - 1,
             ),
             ("deep and open", vec![b'['; 100_000], 100_000),
-            ("deep and never begun", vec![b']'; 100_000], 0),
+            ("deep and never opened", vec![b']'; 100_000], 0),
         ] {
-            for request in [
-                trial.route_case.request(),
-                trial.route_case.request().anonymous(),
-            ] {
+            for request in [case.target.request(), case.target.request().anonymous()] {
                 let request = request.body(&body);
-                trial
-                    .assert_invalid(case, &request, "json_invalid", json!(["body", offset]))
+                case.assert_invalid(label, &request, "json_invalid", json!(["body", offset]))
                     .await;
             }
         }
-        trial
-            .answered(
-                "a byte order mark",
-                &trial
-                    .route_case
-                    .request()
-                    .body(format!("\u{feff}{body}").as_bytes()),
-            )
-            .await;
+        case.assert_success(
+            "a byte order mark",
+            &case
+                .target
+                .request()
+                .body(format!("\u{feff}{body}").as_bytes()),
+        )
+        .await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn json_that_is_no_object_breaks_the_first_rule() {
+async fn json_that_is_not_an_object_is_422() {
     let missing = "missing";
     let no_object = "model_attributes_type";
-    on_each(reads_a_body, async |_, trial| {
-        for (case, body, kind) in [
+    for_each_route(reads_a_body, async |_, case| {
+        for (label, body, kind) in [
             ("nothing", "", missing),
             ("null", " null ", missing),
             ("an array", "[{\"title\": \"t\"}]", no_object),
             ("a text", "\"{}\"", no_object),
             (
-                "a number beyond any type of ours",
+                "a number beyond any integer type",
                 "123456789012345678901234567890",
                 no_object,
             ),
         ] {
-            let request = trial.route_case.request().body(body.as_bytes());
-            trial
-                .assert_invalid(case, &request, kind, json!(["body"]))
+            let request = case.target.request().body(body.as_bytes());
+            case.assert_invalid(label, &request, kind, json!(["body"]))
                 .await;
-            if asks_who_is_calling(&trial.route_case.route) {
+            if case.target.route.needs_token {
                 let anonymous = request.anonymous();
-                trial
-                    .refused_with(case, &anonymous, 401, "Not authenticated")
+                case.assert_refused_with(label, &anonymous, 401, "Not authenticated")
                     .await;
             }
         }
@@ -248,53 +245,49 @@ async fn json_that_is_no_object_breaks_the_first_rule() {
 }
 
 #[tokio::test]
-async fn deep_nesting_is_read_like_any_other_value() {
+async fn deeply_nested_json_is_accepted() {
     const DEPTH: usize = 60_000;
     let deep = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
-    on_each(reads_a_body, async |fixtures, trial| {
-        let members = trial.route_case.body().expect("a body").to_string();
+    for_each_route(reads_a_body, async |fixtures, case| {
+        let members = case.target.body().expect("a body").to_string();
         let members = members.trim_start_matches('{');
-        // The answer repeats what came, deeper than a test can parse.
+        // The response repeats the input, which is nested deeper than a test can parse.
         for body in [
             deep.clone(),
             format!("{{\"title\":{deep},\"email\":1,\"new_password\":1,\"password\":1}}"),
         ] {
-            let request = trial.route_case.request().body(body.as_bytes());
-            let answer = trial
+            let request = case.target.request().body(body.as_bytes());
+            let response = case
                 .function
                 .invoke(request.to_event())
                 .await
-                .expect("an answer");
-            assert_eq!(answer["statusCode"], 422, "{:?}", trial.route_case.route);
+                .expect("a response");
+            assert_eq!(response["statusCode"], 422, "{:?}", case.target.route);
         }
-        assert_eq!(
-            trial.route_case.snapshot(&trial.database).await,
-            trial.before
-        );
+        assert_eq!(case.target.snapshot(&case.database).await, case.before);
         for unknown in [
             deep.clone(),
             "{\"a\":".repeat(10_000) + "1" + &"}".repeat(10_000),
         ] {
             let body = format!("{{\"unknown\":{unknown},{members}");
-            trial
-                .answered(
-                    "in an unknown field",
-                    &trial.route_case.request().body(body.as_bytes()),
-                )
-                .await;
-            if trial.route_case.route.function != "update-task" {
+            case.assert_success(
+                "in an unknown field",
+                &case.target.request().body(body.as_bytes()),
+            )
+            .await;
+            if case.target.route.function != "update-task" {
                 return;
             }
         }
-        trial.again(fixtures).await;
+        case.with_new_user(fixtures).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn of_two_members_with_one_name_the_last_counts() {
-    on_each(reads_a_body, async |fixtures, trial| {
-        let good = trial.route_case.body().expect("a body");
+async fn the_last_of_duplicate_json_members_wins() {
+    for_each_route(reads_a_body, async |fixtures, case| {
+        let good = case.target.body().expect("a body");
         let wrong: Vec<_> = good
             .as_object()
             .expect("an object")
@@ -303,29 +296,28 @@ async fn of_two_members_with_one_name_the_last_counts() {
             .collect();
         let (wrong, good) = (wrong.join(","), good.to_string());
         let last = format!("{},{wrong}}}", good.trim_end_matches('}'));
-        let (status, detail) = trial
+        let (status, detail) = case
             .assert_refused(
                 "the last is wrong",
-                &trial.route_case.request().body(last.as_bytes()),
+                &case.target.request().body(last.as_bytes()),
             )
             .await;
         assert_eq!((status, &detail[0]["type"]), (422, &json!("string_type")));
         let first = format!("{{{wrong},{}", good.trim_start_matches('{'));
-        trial
-            .answered(
-                "the first is wrong",
-                &trial.route_case.request().body(first.as_bytes()),
-            )
-            .await;
-        trial.again(fixtures).await;
+        case.assert_success(
+            "the first is wrong",
+            &case.target.request().body(first.as_bytes()),
+        )
+        .await;
+        case.with_new_user(fixtures).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_body_of_another_type_is_one_text() {
-    on_each(reads_a_body, async |fixtures, mut trial| {
-        let body = trial.route_case.body().expect("a body").to_string();
+async fn a_body_of_another_content_type_is_422() {
+    for_each_route(reads_a_body, async |fixtures, mut case| {
+        let body = case.target.body().expect("a body").to_string();
         let long = "a".repeat(8000);
         for kind in [
             "text/plain",
@@ -345,13 +337,12 @@ async fn a_body_of_another_type_is_one_text() {
             "application /json",
             &long,
         ] {
-            let request = trial
-                .route_case
+            let request = case
+                .target
                 .request()
                 .body(body.as_bytes())
                 .header("content-type", kind);
-            trial
-                .assert_invalid(kind, &request, "model_attributes_type", json!(["body"]))
+            case.assert_invalid(kind, &request, "model_attributes_type", json!(["body"]))
                 .await;
         }
         for kind in [
@@ -361,22 +352,22 @@ async fn a_body_of_another_type_is_one_text() {
             "application/json;",
             "application/x+JSON ; a=b",
         ] {
-            let request = trial.route_case.request().header("content-type", kind);
-            trial.answered(kind, &request).await;
-            trial = trial.again(fixtures).await;
+            let request = case.target.request().header("content-type", kind);
+            case.assert_success(kind, &request).await;
+            case = case.with_new_user(fixtures).await;
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn no_header_does_what_it_should_not() {
+async fn unusual_headers_have_no_effect() {
     let (long, credentials) = ("a".repeat(60_000), "Could not validate credentials");
-    on_each(
+    for_each_route(
         |_| true,
-        async |fixtures, trial| {
-            if asks_who_is_calling(&trial.route_case.route) {
-                for (case, authorization, detail) in [
+        async |fixtures, case| {
+            if case.target.route.needs_token {
+                for (label, authorization, detail) in [
                     ("a long token", format!("Bearer {long}"), credentials),
                     (
                         "a long scheme",
@@ -395,17 +386,17 @@ async fn no_header_does_what_it_should_not() {
                     ),
                     (
                         "two tokens",
-                        format!("Bearer {0}, Bearer {0}", trial.route_case.token),
+                        format!("Bearer {0}, Bearer {0}", case.target.token),
                         credentials,
                     ),
                     (
                         "a tab",
-                        format!("Bearer\t{}", trial.route_case.token),
+                        format!("Bearer\t{}", case.target.token),
                         "Not authenticated",
                     ),
                     (
                         "a token in quotes",
-                        format!("Bearer \"{}\"", trial.route_case.token),
+                        format!("Bearer \"{}\"", case.target.token),
                         credentials,
                     ),
                     (
@@ -420,14 +411,14 @@ async fn no_header_does_what_it_should_not() {
                     ),
                     ("SQL", "Bearer ' OR 1=1 --".to_owned(), credentials),
                 ] {
-                    let request = trial
-                        .route_case
+                    let request = case
+                        .target
                         .request()
                         .header("authorization", &authorization);
-                    trial.refused_with(case, &request, 401, detail).await;
+                    case.assert_refused_with(label, &request, 401, detail).await;
                 }
             }
-            let mut request = trial.route_case.request();
+            let mut request = case.target.request();
             for number in 0..2000 {
                 request = request.header(&format!("x-header-{number}"), "a");
             }
@@ -450,15 +441,16 @@ async fn no_header_does_what_it_should_not() {
             ] {
                 request = request.header(name, value);
             }
-            trial.answered("2,000 headers and more", &request).await;
-            trial.again(fixtures).await;
+            case.assert_success("2,000 headers and more", &request)
+                .await;
+            case.with_new_user(fixtures).await;
         },
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_header_that_no_server_lets_through_is_a_reported_failure_and_the_function_goes_on() {
+async fn an_invalid_header_is_an_error_and_the_instance_survives() {
     let function = Function::start("docs", &Environment::default()).await;
     let request = HttpEvent::new("GET", "/", &[]);
     for (name, value) in [
@@ -475,26 +467,26 @@ async fn a_header_that_no_server_lets_through_is_a_reported_failure_and_the_func
     }
 }
 
-/// The names of the ids in a trial's path.
-fn ids(trial: &Trial) -> &'static [&'static str] {
-    if trial.route_case.route.has_task_id() {
+/// The names of the ids in the path.
+fn id_names(case: &Case) -> &'static [&'static str] {
+    if case.target.route.has_task_id() {
         &["user_id", "id"]
     } else {
         &["user_id"]
     }
 }
 
-/// The id of a trial's own that has this name.
-fn own<'a>(trial: &'a Trial, name: &str) -> &'a str {
+/// The valid id with this name.
+fn valid_id<'a>(case: &'a Case, name: &str) -> &'a str {
     match name {
-        "id" => &trial.route_case.task_id,
-        _ => &trial.route_case.user_id,
+        "id" => &case.target.task_id,
+        _ => &case.target.user_id,
     }
 }
 
-/// The request of a trial with another text for one of the ids.
-fn with_id(trial: &Trial, name: &str, value: &str) -> HttpEvent {
-    let mut route_case = trial.route_case.clone();
+/// The request with another value of one id.
+fn with_id(case: &Case, name: &str, value: &str) -> HttpEvent {
+    let mut route_case = case.target.clone();
     let id = match name {
         "id" => &mut route_case.task_id,
         _ => &mut route_case.user_id,
@@ -504,10 +496,10 @@ fn with_id(trial: &Trial, name: &str, value: &str) -> HttpEvent {
 }
 
 #[tokio::test]
-async fn what_is_no_number_is_no_id() {
-    on_each(Route::has_path_id, async |_, trial| {
-        for name in ids(&trial) {
-            let own = own(&trial, name);
+async fn a_path_id_that_is_not_an_integer_is_422() {
+    for_each_route(Route::has_path_id, async |_, case| {
+        for name in id_names(&case) {
+            let id = valid_id(&case, name);
             for value in [
                 "",
                 " ",
@@ -537,44 +529,42 @@ async fn what_is_no_number_is_no_id() {
                 "1\0",
                 "\u{200b}1",
                 "{id}",
-                &format!("{own} "),
-                &format!(" {own}"),
-                &format!("{own}/"),
-                &format!("{own}%00"),
-                &format!("{own}?"),
-                &format!("{own}\n"),
+                &format!("{id} "),
+                &format!(" {id}"),
+                &format!("{id}/"),
+                &format!("{id}%00"),
+                &format!("{id}?"),
+                &format!("{id}\n"),
                 &"a".repeat(8000),
             ] {
-                let request = with_id(&trial, name, value);
-                trial
-                    .assert_invalid(value, &request, "int_parsing", json!(["path", name]))
+                let request = with_id(&case, name, value);
+                case.assert_invalid(value, &request, "int_parsing", json!(["path", name]))
                     .await;
-                trial
-                    .refused_with(value, &request.anonymous(), 401, "Not authenticated")
+                case.assert_refused_with(value, &request.anonymous(), 401, "Not authenticated")
                     .await;
             }
         }
-        let nothing = trial.route_case.request().without_parameters();
-        let (status, detail) = trial.assert_refused("no parameters", &nothing).await;
-        let broken = detail.as_array().expect("a list").iter();
-        let places: Vec<_> = broken.map(|one| one["loc"][1].as_str()).collect();
-        let expected = ids(&trial).iter().copied().map(Some).collect();
-        assert_eq!((status, places), (422, expected));
+        let nothing = case.target.request().without_parameters();
+        let (status, detail) = case.assert_refused("no parameters", &nothing).await;
+        let violations = detail.as_array().expect("a list").iter();
+        let locs: Vec<_> = violations.map(|one| one["loc"][1].as_str()).collect();
+        let expected = id_names(&case).iter().copied().map(Some).collect();
+        assert_eq!((status, locs), (422, expected));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_number_beyond_any_is_the_id_of_nothing() {
+async fn an_out_of_range_path_id_matches_nothing() {
     let long = "9".repeat(4000);
-    on_each(Route::has_path_id, async |_, trial| {
-        for name in ids(&trial) {
-            let (status, detail) = match (*name, trial.route_case.route.function) {
+    for_each_route(Route::has_path_id, async |_, case| {
+        for name in id_names(&case) {
+            let (status, detail) = match (*name, case.target.route.function) {
                 ("id", _) => (404, "Task not found"),
                 (_, "create-task") => (403, "Not authorized to create tasks for this user"),
                 _ => (403, "Not authorized to access this user's tasks"),
             };
-            let negative = format!("-{}", own(&trial, name));
+            let negative = format!("-{}", valid_id(&case, name));
             for value in [
                 "-1",
                 "0",
@@ -585,8 +575,7 @@ async fn a_number_beyond_any_is_the_id_of_nothing() {
                 &long,
                 &negative,
             ] {
-                trial
-                    .refused_with(value, &with_id(&trial, name, value), status, detail)
+                case.assert_refused_with(value, &with_id(&case, name, value), status, detail)
                     .await;
             }
         }
@@ -595,13 +584,14 @@ async fn a_number_beyond_any_is_the_id_of_nothing() {
 }
 
 #[tokio::test]
-async fn an_id_may_have_a_sign_and_zeros() {
-    on_each(Route::has_path_id, async |fixtures, mut trial| {
-        for name in ids(&trial) {
+async fn a_path_id_may_have_a_sign_and_leading_zeros() {
+    for_each_route(Route::has_path_id, async |fixtures, mut case| {
+        for name in id_names(&case) {
             for zeros in ["+", "0", "+000", &"0".repeat(4000)] {
-                let value = format!("{zeros}{}", own(&trial, name));
-                trial.answered(zeros, &with_id(&trial, name, &value)).await;
-                trial = trial.again(fixtures).await;
+                let value = format!("{zeros}{}", valid_id(&case, name));
+                case.assert_success(zeros, &with_id(&case, name, &value))
+                    .await;
+                case = case.with_new_user(fixtures).await;
             }
         }
     })
@@ -609,10 +599,10 @@ async fn an_id_may_have_a_sign_and_zeros() {
 }
 
 #[tokio::test]
-async fn no_query_does_anything() {
-    on_each(
+async fn query_strings_are_ignored() {
+    for_each_route(
         |_| true,
-        async |fixtures, mut trial| {
+        async |fixtures, mut case| {
             let long = format!("a={}", "a".repeat(70_000));
             for query in [
                 "\"<>{}|\\^`",
@@ -622,21 +612,20 @@ async fn no_query_does_anything() {
                 "a=\u{e9}\u{1f600} \u{1}#a?",
                 &long,
             ] {
-                trial
-                    .answered(query, &trial.route_case.request().query(query))
+                case.assert_success(query, &case.target.request().query(query))
                     .await;
-                trial = trial.again(fixtures).await;
+                case = case.with_new_user(fixtures).await;
             }
         },
     )
     .await;
     let health = Function::start("health", &Environment::default()).await;
     for query in ["deep=0", "deep=\"", "deep", "Deep=1", "deep=1%00"] {
-        let answer = health
+        let response = health
             .http(&HttpEvent::new("GET", "/health", &[]).query(query))
             .await;
         assert_eq!(
-            (answer.status, answer.body),
+            (response.status, response.body),
             (200, json!({"status": "ok"})),
             "{query}"
         );
@@ -644,8 +633,8 @@ async fn no_query_does_anything() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_one_like_any_other() {
-    on_each(counts_attempts, async |fixtures, mut trial| {
+async fn invalid_source_addresses_are_accepted() {
+    for_each_route(counts_attempts, async |fixtures, mut case| {
         for address in [
             "",
             "999.1.1.1",
@@ -655,19 +644,18 @@ async fn an_address_that_is_none_is_one_like_any_other() {
             "::ffff:192.0.2.1",
             "fe80::1%eth0",
         ] {
-            trial
-                .answered(address, &trial.route_case.request().source_ip(address))
+            case.assert_success(address, &case.target.request().source_ip(address))
                 .await;
-            trial = trial.again(fixtures).await;
+            case = case.with_new_user(fixtures).await;
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn no_text_in_a_login_is_more_than_a_wrong_one() {
+async fn malicious_credentials_are_just_wrong() {
     let fixtures = Fixtures::new().await;
-    let trial = Trial::new(&fixtures, route("login")).await;
+    let case = Case::new(&fixtures, route("login")).await;
     let long = "a".repeat(60_000);
     let texts = [
         "",
@@ -683,21 +671,19 @@ async fn no_text_in_a_login_is_more_than_a_wrong_one() {
         &long,
     ];
     for (number, text) in texts.into_iter().enumerate() {
-        // From another address each time, or there would be too many for one.
+        // One address would reach the limit of failed logins.
         let address = format!("192.0.2.{number}");
         for body in [
-            json!({"email": trial.route_case.email, "password": text}),
+            json!({"email": case.target.email, "password": text}),
             json!({"email": text, "password": PASSWORD}),
         ] {
-            let request = trial.route_case.request().source_ip(&address).json(&body);
-            trial
-                .refused_with(text, &request, 401, "Incorrect email or password")
+            let request = case.target.request().source_ip(&address).json(&body);
+            case.assert_refused_with(text, &request, 401, "Incorrect email or password")
                 .await;
         }
     }
-    let request = trial.route_case.request();
+    let request = case.target.request();
     let request = request.json(&json!({"email": "a\0", "password": "a"}));
-    trial
-        .assert_invalid("a NUL", &request, "value_error", json!(["body", "email"]))
+    case.assert_invalid("a NUL", &request, "value_error", json!(["body", "email"]))
         .await;
 }

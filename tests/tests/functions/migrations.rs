@@ -1,21 +1,22 @@
-//! Applying the migrations, to whom they give access, and what a function makes of a schema that is not its own.
+//! Migrations, the privileges that they grant, and functions with another schema version.
 
 use serde_json::{Value, json};
 use tests::chaos_proxy::ChaosProxy;
 use tests::database::{Database, TestDatabase, env_var};
+use tests::fixtures::register;
 use tests::function::{Environment, Function, HttpEvent, run};
 use tests::{newest_migration, skip, unique};
 
-async fn history(own: &TestDatabase) -> Vec<Value> {
+async fn history(database: &TestDatabase) -> Vec<Value> {
     let history = "SELECT version, name, applied_on FROM refinery_schema_history ORDER BY version";
-    own.owner.query(history, &[]).await
+    database.owner.query(history, &[]).await
 }
 
 #[tokio::test]
-async fn an_empty_event_brings_an_empty_database_up_to_date_and_a_second_one_changes_nothing() {
-    let own = TestDatabase::empty().await;
-    // It signs no tokens, so it needs no key.
-    let environment = own.environment.clone().without("SECRET_KEY");
+async fn an_empty_event_migrates_and_a_second_one_changes_nothing() {
+    let database = TestDatabase::empty().await;
+    // The function signs no tokens, so it needs no key.
+    let environment = database.environment.clone().without("SECRET_KEY");
     let function = Function::start("migrate", &environment).await;
     let first = function.invoke(json!({})).await.expect("a success");
     assert_eq!(
@@ -23,22 +24,22 @@ async fn an_empty_event_brings_an_empty_database_up_to_date_and_a_second_one_cha
         Some(newest_migration()),
         "{first}"
     );
-    let before = history(&own).await;
+    let before = history(&database).await;
     let second = function.invoke(json!({})).await.expect("a success");
     assert_eq!(
         second,
         json!({"applied": [], "schema_version": first["schema_version"]})
     );
-    assert_eq!(history(&own).await, before);
-    own.drop().await;
+    assert_eq!(history(&database).await, before);
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn of_two_runs_at_once_one_works_and_the_other_finds_nothing_to_do() {
-    let own = TestDatabase::empty().await;
+async fn only_one_of_two_concurrent_runs_migrates() {
+    let database = TestDatabase::empty().await;
     let (first, second) = tokio::join!(
-        run("migrate", &[], &own.environment),
-        run("migrate", &[], &own.environment)
+        run("migrate", &[], &database.environment),
+        run("migrate", &[], &database.environment)
     );
     assert_eq!(
         (first.status, second.status),
@@ -49,58 +50,60 @@ async fn of_two_runs_at_once_one_works_and_the_other_finds_nothing_to_do() {
         .map(|output| output.text.split(' ').next().unwrap_or_default().to_owned());
     words.sort();
     assert_eq!(words, ["Applied", "Nothing"], "{first:?} {second:?}");
-    assert_eq!(history(&own).await.len(), newest_migration());
-    own.drop().await;
+    assert_eq!(history(&database).await.len(), newest_migration());
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn on_request_a_database_in_use_is_left_alone() {
-    let own = TestDatabase::empty().await;
-    own.owner
+async fn if_empty_skips_a_database_with_tables() {
+    let database = TestDatabase::empty().await;
+    database
+        .owner
         .batch_execute("CREATE TABLE task (id integer)")
         .await;
-    let output = run("migrate", &["--if-empty"], &own.environment).await;
+    let output = run("migrate", &["--if-empty"], &database.environment).await;
     assert_eq!(output.status, Some(0), "{}", output.text);
     assert!(output.text.contains("Left alone"), "{}", output.text);
     let columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'task'";
-    assert_eq!(own.owner.query(columns, &[]).await.len(), 1);
+    assert_eq!(database.owner.query(columns, &[]).await.len(), 1);
 
-    own.owner.batch_execute("DROP TABLE task").await;
-    let output = run("migrate", &["--if-empty"], &own.environment).await;
+    database.owner.batch_execute("DROP TABLE task").await;
+    let output = run("migrate", &["--if-empty"], &database.environment).await;
     assert!(output.text.starts_with("Applied"), "{}", output.text);
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_leaves_the_database_as_it_was_and_fails_the_run() {
-    let own = TestDatabase::empty().await;
-    // A table of that name which is no one's that we know.
-    own.owner
+async fn a_failed_migration_rolls_back_and_fails_the_run() {
+    let database = TestDatabase::empty().await;
+    // This table is neither from this service nor from the legacy one.
+    database
+        .owner
         .batch_execute("CREATE TABLE session (id integer)")
         .await;
-    let output = run("migrate", &[], &own.environment).await;
+    let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(1), "{}", output.text);
     assert!(
         output.text.contains("a migration failed"),
         "{}",
         output.text
     );
-    let function = Function::start("migrate", &own.environment).await;
+    let function = Function::start("migrate", &database.environment).await;
     assert!(function.invoke(json!({})).await.is_err());
     let tables =
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
     assert_eq!(
-        own.owner.query(tables, &[]).await,
+        database.owner.query(tables, &[]).await,
         [
             json!({"table_name": "refinery_schema_history"}),
             json!({"table_name": "session"})
         ]
     );
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_pooled_host_is_not_taken_for_the_direct_one() {
+async fn a_pooled_host_is_rejected_as_the_direct_one() {
     let environment = Environment::default().with(
         "DATABASE_URL_UNPOOLED",
         "postgresql://u:p@ep-1-pooler.eu-central-1.aws.neon.tech/d",
@@ -111,9 +114,9 @@ async fn a_pooled_host_is_not_taken_for_the_direct_one() {
 }
 
 #[tokio::test]
-async fn a_pooler_is_recognised_whatever_its_host_is_called() {
+async fn a_pooler_is_detected_under_any_host_name() {
     let Some(pooled) = env_var("POOLED_OWNER_DATABASE_URL") else {
-        return skip("migrating through a pooler", "there is none");
+        return skip("migrating through a pooler", "there is no pooler");
     };
     let environment = Environment::default().with("DATABASE_URL_UNPOOLED", pooled);
     for arguments in [&[][..], &["--verify"]] {
@@ -133,40 +136,40 @@ fn log_in() -> HttpEvent {
 }
 
 #[tokio::test]
-async fn a_function_on_a_database_without_tables_is_unavailable() {
-    let own = TestDatabase::empty().await;
-    let function = Function::start("login", &own.environment).await;
-    let answer = function.http(&log_in()).await;
+async fn a_function_is_unavailable_without_tables() {
+    let database = TestDatabase::empty().await;
+    let function = Function::start("login", &database.environment).await;
+    let response = function.http(&log_in()).await;
     assert_eq!(
-        (answer.status, answer.body),
+        (response.status, response.body),
         (503, json!({"detail": "Service temporarily unavailable"}))
     );
     assert!(function.stop().await.contains("run the migrations"));
-    let health = Function::start("health", &own.environment).await;
+    let health = Function::start("health", &database.environment).await;
     assert_eq!(health.http(&HttpEvent::deep_health()).await.status, 503);
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_function_is_unavailable_while_the_schema_is_behind_and_works_once_it_is_not() {
-    let own = TestDatabase::migrated().await;
+async fn a_function_is_unavailable_while_the_schema_is_older() {
+    let database = TestDatabase::migrated().await;
     let newest = newest_migration();
-    let set = async |from: usize, to: usize| {
-        let set =
+    let set_version = async |from: usize, to: usize| {
+        let update =
             format!("UPDATE refinery_schema_history SET version = {to} WHERE version = {from}");
-        own.owner.batch_execute(&set).await;
+        database.owner.batch_execute(&update).await;
     };
-    set(newest, 0).await;
-    let function = Function::start("login", &own.environment).await;
+    set_version(newest, 0).await;
+    let function = Function::start("login", &database.environment).await;
     for _ in 0..2 {
-        let answer = function.http(&log_in()).await;
+        let response = function.http(&log_in()).await;
         assert_eq!(
-            (answer.status, &answer.body),
+            (response.status, &response.body),
             (503, &json!({"detail": "Service temporarily unavailable"}))
         );
-        assert!(answer.headers["retry-after"].is_string(), "{answer:?}");
+        assert!(response.headers["retry-after"].is_string(), "{response:?}");
     }
-    set(0, newest).await;
+    set_version(0, newest).await;
     assert_eq!(function.http(&log_in()).await.status, 401);
     let log = function.stop().await;
     assert!(
@@ -176,43 +179,43 @@ async fn a_function_is_unavailable_while_the_schema_is_behind_and_works_once_it_
         )),
         "{log}"
     );
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_function_works_while_the_schema_is_ahead() {
-    let own = TestDatabase::migrated().await;
+async fn a_function_works_with_a_newer_schema() {
+    let database = TestDatabase::migrated().await;
     let later = "INSERT INTO refinery_schema_history SELECT 1000, 'later', applied_on, '0' FROM refinery_schema_history LIMIT 1";
-    own.owner.batch_execute(later).await;
-    let function = Function::start("login", &own.environment).await;
+    database.owner.batch_execute(later).await;
+    let function = Function::start("login", &database.environment).await;
     assert_eq!(function.http(&log_in()).await.status, 401);
-    let health = Function::start("health", &own.environment).await;
-    let answer = health.http(&HttpEvent::deep_health()).await;
+    let health = Function::start("health", &database.environment).await;
+    let response = health.http(&HttpEvent::deep_health()).await;
     assert_eq!(
-        (answer.status, &answer.body["schema_version"]),
+        (response.status, &response.body["schema_version"]),
         (200, &json!(1000))
     );
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_schema_of_a_later_release_is_left_as_it_is() {
-    let own = TestDatabase::migrated().await;
+async fn a_newer_schema_is_not_migrated() {
+    let database = TestDatabase::migrated().await;
     let later = "INSERT INTO refinery_schema_history SELECT 1000, 'later', applied_on, '0' FROM refinery_schema_history LIMIT 1;
                  ALTER TABLE task ALTER title TYPE text";
-    own.owner.batch_execute(later).await;
-    let output = run("migrate", &[], &own.environment).await;
+    database.owner.batch_execute(later).await;
+    let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(0), "{}", output.text);
     assert!(
         output.text.starts_with("Nothing to do") && output.text.contains("version 1000"),
         "{}",
         output.text
     );
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn the_schema_is_looked_at_once_in_one_round_trip() {
+async fn the_schema_version_is_queried_once() {
     let proxy = ChaosProxy::start().await;
     let connection = Database::connect(&proxy.url()).await;
     let connecting = proxy.round_trips();
@@ -221,7 +224,7 @@ async fn the_schema_is_looked_at_once_in_one_round_trip() {
     let proxy = ChaosProxy::start().await;
     let environment = Environment::default().with("DATABASE_URL", proxy.url());
     let function = Function::start("login", &environment).await;
-    // An unknown address takes one statement.
+    // A login with an unknown address takes one statement.
     assert_eq!(function.http(&log_in()).await.status, 401);
     let cold = proxy.round_trips();
     assert_eq!(cold, connecting + 2);
@@ -230,10 +233,10 @@ async fn the_schema_is_looked_at_once_in_one_round_trip() {
 }
 
 #[tokio::test]
-async fn the_functions_under_test_work_as_a_role_that_owns_nothing() {
+async fn the_functions_use_a_role_that_owns_nothing() {
     if env_var("APPLICATION_ROLE").is_none() {
         return skip(
-            "working as a role that owns nothing",
+            "that the functions use a role that owns nothing",
             "APPLICATION_ROLE is not set",
         );
     }
@@ -245,7 +248,7 @@ async fn the_functions_under_test_work_as_a_role_that_owns_nothing() {
     assert_eq!(found, json!({"owned": 0, "more": false}));
 }
 
-/// What a role may do with each object of ours.
+/// The privileges of a role on each object in the schema.
 const PRIVILEGES: &str = "
     SELECT relname::text AS object, string_agg(DISTINCT privilege_type, ' ' ORDER BY privilege_type) AS privileges
     FROM pg_class, aclexplode(relacl)
@@ -253,29 +256,32 @@ const PRIVILEGES: &str = "
     GROUP BY relname
     ORDER BY relname";
 
-fn named_role(own: &TestDatabase, role: &str, password: &str) -> Environment {
+fn environment_with_role(database: &TestDatabase, role: &str, password: &str) -> Environment {
     let url = env_var("DATABASE_URL").expect("a DATABASE_URL");
     let (_, location) = url.split_once('@').expect("credentials");
-    let location = location.replace("/todo?", &format!("/{}?", own.name()));
-    own.environment.clone().with("APPLICATION_ROLE", role).with(
-        "DATABASE_URL",
-        format!("postgresql://{role}:{password}@{location}"),
-    )
+    let location = location.replace("/todo?", &format!("/{}?", database.name()));
+    database
+        .environment
+        .clone()
+        .with("APPLICATION_ROLE", role)
+        .with(
+            "DATABASE_URL",
+            format!("postgresql://{role}:{password}@{location}"),
+        )
 }
 
-async fn drop_role(own: &TestDatabase, role: &str) {
+async fn drop_role(database: &TestDatabase, role: &str) {
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     let statements =
         format!("GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}");
-    own.owner.batch_execute(&statements).await;
+    database.owner.batch_execute(&statements).await;
 }
 
 #[tokio::test]
-async fn the_applications_role_is_created_when_it_is_named_and_may_do_no_more_than_the_functions_need()
- {
-    let own = TestDatabase::empty().await;
+async fn the_application_role_gets_only_needed_privileges() {
+    let database = TestDatabase::empty().await;
     let role = format!("role_{}", unique());
-    let environment = named_role(&own, &role, "pass%27word%5C-of-the-role");
+    let environment = environment_with_role(&database, &role, "pass%27word%5C-of-the-role");
     let output = run("migrate", &[], &environment).await;
     assert_eq!(output.status, Some(0), "{}", output.text);
     assert!(
@@ -285,7 +291,7 @@ async fn the_applications_role_is_created_when_it_is_named_and_may_do_no_more_th
     );
     assert!(!output.text.contains("of-the-role"), "{}", output.text);
     assert_eq!(
-        own.owner.query(PRIVILEGES, &[&role]).await,
+        database.owner.query(PRIVILEGES, &[&role]).await,
         [
             json!({"object": "attempt", "privileges": "DELETE INSERT SELECT UPDATE"}),
             json!({"object": "refinery_schema_history", "privileges": "SELECT"}),
@@ -298,20 +304,20 @@ async fn the_applications_role_is_created_when_it_is_named_and_may_do_no_more_th
         ]
     );
 
-    // It can log in with the password, and work.
-    tests::fixtures::register(&environment).await;
+    // The role can connect with the password and use the tables.
+    register(&environment).await;
 
-    // A later run changes nothing, and leaves a password alone.
-    let other_password = named_role(&own, &role, "another");
+    // A later run changes nothing, not even the password.
+    let other_password = environment_with_role(&database, &role, "another");
     let output = run("migrate", &[], &other_password).await;
     assert!(output.text.starts_with("Nothing to do"), "{}", output.text);
-    tests::fixtures::register(&environment).await;
+    register(&environment).await;
 
-    // What it lacks, it is given.
-    let take = format!(
+    // A later run grants missing privileges.
+    let revoke = format!(
         "REVOKE DELETE ON session FROM {role}; REVOKE USAGE ON SEQUENCE task_id_seq FROM {role}"
     );
-    own.owner.batch_execute(&take).await;
+    database.owner.batch_execute(&revoke).await;
     let output = run("migrate", &[], &environment).await;
     assert_eq!(
         output.text.lines().collect::<Vec<_>>(),
@@ -320,19 +326,18 @@ async fn the_applications_role_is_created_when_it_is_named_and_may_do_no_more_th
             format!("GRANT USAGE ON SEQUENCE task_id_seq TO {role};")
         ]
     );
-    drop_role(&own, &role).await;
-    own.drop().await;
+    drop_role(&database, &role).await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_role_whose_password_is_not_known_is_created_without_one_and_without_a_name_there_is_none()
- {
-    let own = TestDatabase::empty().await;
+async fn a_role_without_a_known_password_gets_none() {
+    let database = TestDatabase::empty().await;
     let role = format!("Role \"{}\"", unique());
     let output = run(
         "migrate",
         &[],
-        &own.environment.clone().with("APPLICATION_ROLE", &role),
+        &database.environment.clone().with("APPLICATION_ROLE", &role),
     )
     .await;
     assert_eq!(output.status, Some(0), "{}", output.text);
@@ -341,22 +346,22 @@ async fn a_role_whose_password_is_not_known_is_created_without_one_and_without_a
         "{}",
         output.text
     );
-    drop_role(&own, &role).await;
-    own.drop().await;
+    drop_role(&database, &role).await;
+    database.drop().await;
 
-    let own = TestDatabase::empty().await;
+    let database = TestDatabase::empty().await;
     let output = run(
         "migrate",
         &[],
-        &own.environment.clone().without("APPLICATION_ROLE"),
+        &database.environment.clone().without("APPLICATION_ROLE"),
     )
     .await;
     assert_eq!(output.text.lines().count(), 1, "{}", output.text);
     let granted = "SELECT count(*) AS granted FROM pg_class, aclexplode(relacl)
                    WHERE relnamespace = 'public'::regnamespace AND grantee <> relowner";
     assert_eq!(
-        own.owner.query_one(granted, &[]).await,
+        database.owner.query_one(granted, &[]).await,
         json!({"granted": 0})
     );
-    own.drop().await;
+    database.drop().await;
 }

@@ -1,4 +1,4 @@
-//! What becomes of requests when connections fail: answers in time, and nothing lost or done twice.
+//! Network faults: every request gets a response in time, and no write is lost or done twice.
 
 use std::time::{Duration, Instant};
 
@@ -7,183 +7,95 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::certificate::SelfSignedCertificate;
 use tests::chaos_proxy::{ChaosProxy, Direction, Fault};
-use tests::database::{self, Database, TestDatabase};
+use tests::database::{Database, TestDatabase};
+use tests::fixtures::{Fixtures, RouteCase};
 use tests::function::{Environment, Function, HttpEvent, HttpResponse};
 use tests::neon_proxy::NeonProxy;
-use tests::{skip, unique};
+use tests::proxied_function::{LOCAL_DELIVERY, ProxiedFunction, eventually};
+use tests::routes::{route, routes};
+use tests::skip;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use tests::fixtures::{Fixtures, RouteCase};
-use tests::routes::{route, routes};
+/// Longer than the idle time after which a connection is health-checked.
+const LONG_IDLE: Duration = Duration::from_millis(5_200);
 
-/// More than the time for which a connection is trusted after it was last heard.
-const DOUBT: Duration = Duration::from_millis(5_200);
+/// The time to find that a connection is dead and to open another one, on a busy machine.
+const HEALTH_CHECK_AND_RECONNECT: Duration = Duration::from_secs(3);
 
-/// The time to find a connection dead and to make another, with what busy tests take.
-const PROOF_AND_CONNECTING: Duration = Duration::from_secs(3);
+/// The time in which a request without a connection gets its response.
+const WITHOUT_CONNECTION: Duration = Duration::from_secs(6);
 
-/// The time after which a request without a connection has its answer.
-const NO_CONNECTION: Duration = Duration::from_secs(6);
+/// The time in which a request gets its response if its statement times out and is cancelled.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The same for one whose statement is not answered, and then cancelled.
-const NO_ANSWER: Duration = Duration::from_secs(8);
-
-/// The time in which bytes arrive at another process of this machine.
-const ARRIVAL: Duration = Duration::from_millis(50);
-
-/// An instance, with a proxy of its own between it and the database.
-pub(crate) struct Instance {
-    pub(crate) function: Function,
-    pub(crate) proxy: ChaosProxy,
-    /// What the server calls its sessions.
-    name: String,
+/// The number of round trips of the first connection, including the query for the schema version.
+async fn connection_round_trips() -> u64 {
+    ProxiedFunction::connected("me").await.proxy.round_trips()
 }
 
-impl Instance {
-    /// One that connects by way of a proxy which may have something in store.
-    async fn start(function: &str, proxy: ChaosProxy) -> Self {
-        Self::start_on(function, proxy, &Environment::default()).await
-    }
-
-    async fn start_on(function: &str, proxy: ChaosProxy, environment: &Environment) -> Self {
-        let name = format!("test-{}", unique());
-        let url = proxy.url_for(environment.value("DATABASE_URL"));
-        let url = format!("{url}&application_name={name}");
-        let environment = environment.clone().with("DATABASE_URL", url);
-        Self {
-            function: Function::start(function, &environment).await,
-            proxy,
-            name,
-        }
-    }
-
-    /// One that has connected, ahead of its first request.
-    pub(crate) async fn connected(function: &str) -> Self {
-        Self::connected_on(function, &Environment::default()).await
-    }
-
-    async fn connected_on(function: &str, environment: &Environment) -> Self {
-        let instance = Self::start_on(function, ChaosProxy::start().await, environment).await;
-        // It has asked for the schema's version, and has the answer.
-        let asked = "SELECT 1 FROM pg_stat_activity
-                     WHERE application_name = $1 AND state = 'idle' AND query <> ''";
-        let database = look().await;
-        let asked = async || !database.query(asked, &[&instance.name]).await.is_empty();
-        eventually("a connection", asked).await;
-        sleep(ARRIVAL).await;
-        instance
-    }
-
-    /// Has the server end its sessions.
-    async fn end_sessions(&self, database: &Database) {
-        let end =
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
-        assert_eq!(database.query(end, &[&self.name]).await.len(), 1);
-    }
-
-    /// Sends a request, and sees that the answer comes in time.
-    async fn answer(&self, request: &HttpEvent, limit: Duration) -> HttpResponse {
-        self.answer_while(request, limit, async {}).await
-    }
-
-    /// The same, while something happens.
-    async fn answer_while(
-        &self,
-        request: &HttpEvent,
-        limit: Duration,
-        event: impl Future<Output = ()>,
-    ) -> HttpResponse {
-        let started = Instant::now();
-        let (answer, ()) = tokio::join!(self.function.http(request), event);
-        let took = started.elapsed();
-        assert!(took < limit, "{took:?} of {limit:?}: {answer:?}");
-        answer
-    }
-}
-
-/// Waits for what other processes are about to do.
-async fn eventually(what: &str, happens: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !happens().await {
-            sleep(ARRIVAL).await;
-        }
-    };
-    let waited = timeout(Duration::from_secs(20), wait).await;
-    assert!(waited.is_ok(), "there is not: {what}");
-}
-
-async fn look() -> Database {
-    database::connect_or_skip("faults")
-        .await
-        .expect("a DATABASE_URL")
-}
-
-/// How many round trips a first connection takes, the schema's version included.
-async fn connecting() -> u64 {
-    Instance::connected("me").await.proxy.round_trips()
-}
-
-/// Sees that every route does after one thing, and while another happens, and in time, what it does without.
-async fn no_route_notices(
-    before: impl AsyncFn(&Instance, &Database),
-    meanwhile: impl AsyncFn(&Instance, &Database),
+/// Asserts that every route succeeds in time if one event happens before the request and another during it.
+async fn assert_no_effect_on_routes(
+    before: impl AsyncFn(&ProxiedFunction, &Database),
+    during: impl AsyncFn(&ProxiedFunction, &Database),
 ) {
-    let database = look().await;
+    let database = Database::from_env().await;
     let fixtures = Fixtures::new().await;
     join_all(routes().iter().map(async |route| {
         let [_, after] = fixtures.expected_snapshots(route, &database).await;
         let route_case = fixtures.route_case(route).await;
-        let instance = Instance::connected(route.function).await;
+        let instance = ProxiedFunction::connected(route.function).await;
         before(&instance, &database).await;
-        let event = meanwhile(&instance, &database);
-        let answer = instance
-            .answer_while(&route_case.request(), PROOF_AND_CONNECTING, event)
+        let event = during(&instance, &database);
+        let response = instance
+            .http_during(&route_case.request(), HEALTH_CHECK_AND_RECONNECT, event)
             .await;
-        assert!(route_case.is_success(&answer), "{route:?}: {answer:?}");
+        assert!(route_case.is_success(&response), "{route:?}: {response:?}");
         assert_eq!(route_case.snapshot(&database).await, after, "{route:?}");
     }))
     .await;
 }
 
-// ----- A connection that dies while it is idle -----
+// ----- Connections that fail while idle -----
 
 #[tokio::test]
-async fn no_route_notices_that_its_connection_was_ended_while_idle() {
-    let end = async |instance: &Instance, database: &Database| {
-        instance.end_sessions(database).await;
+async fn a_session_terminated_while_idle_is_replaced() {
+    let terminate = async |instance: &ProxiedFunction, database: &Database| {
+        instance.terminate_session(database).await;
         instance.proxy.wait_until_closed().await;
     };
-    no_route_notices(end, async |_, _| ()).await;
+    assert_no_effect_on_routes(terminate, async |_, _| ()).await;
 }
 
 #[tokio::test]
-async fn no_route_notices_that_its_connection_was_ended_while_frozen() {
-    let freeze = async |instance: &Instance, _: &Database| instance.function.freeze();
-    // The request is there before the end of the connection: who looks at it first does not know of the other.
-    let end_and_thaw = async |instance: &Instance, database: &Database| {
-        sleep(ARRIVAL).await;
-        instance.end_sessions(database).await;
-        sleep(ARRIVAL).await;
+async fn a_session_terminated_while_frozen_is_replaced() {
+    let freeze = async |instance: &ProxiedFunction, _: &Database| instance.function.freeze();
+    // The request arrives before the end of the connection, so the function can see the request first.
+    let terminate_and_thaw = async |instance: &ProxiedFunction, database: &Database| {
+        sleep(LOCAL_DELIVERY).await;
+        instance.terminate_session(database).await;
+        sleep(LOCAL_DELIVERY).await;
         instance.function.thaw();
     };
-    no_route_notices(freeze, end_and_thaw).await;
+    assert_no_effect_on_routes(freeze, terminate_and_thaw).await;
 }
 
 #[tokio::test]
-async fn a_connection_that_was_ended_during_a_long_freeze_is_replaced_before_it_is_used() {
+async fn a_session_terminated_in_a_long_freeze_needs_no_retry() {
     let route_case = Fixtures::new().await.route_case(route("get-task")).await;
-    let instance = Instance::connected("get-task").await;
+    let instance = ProxiedFunction::connected("get-task").await;
     instance.function.freeze();
-    instance.end_sessions(&look().await).await;
-    sleep(DOUBT).await;
+    instance
+        .terminate_session(&Database::from_env().await)
+        .await;
+    sleep(LONG_IDLE).await;
     let thaw = async {
-        sleep(ARRIVAL).await;
+        sleep(LOCAL_DELIVERY).await;
         instance.function.thaw();
     };
     let request = route_case.request();
-    let answer = instance.answer_while(&request, PROOF_AND_CONNECTING, thaw);
-    assert!(route_case.is_success(&answer.await));
+    let response = instance.http_during(&request, HEALTH_CHECK_AND_RECONNECT, thaw);
+    assert!(route_case.is_success(&response.await));
     let log = instance.function.stop().await;
     assert!(
         log.contains(r#""retries":0"#) && !log.contains("again"),
@@ -192,27 +104,27 @@ async fn a_connection_that_was_ended_during_a_long_freeze_is_replaced_before_it_
 }
 
 #[tokio::test]
-async fn no_route_notices_that_the_server_fell_silent_while_it_was_frozen() {
-    let fall_silent = async |instance: &Instance, _: &Database| {
+async fn a_connection_silent_after_a_freeze_is_replaced() {
+    let freeze_and_silence = async |instance: &ProxiedFunction, _: &Database| {
         instance.function.freeze();
         instance.proxy.silence_open_connections();
-        sleep(DOUBT).await;
+        sleep(LONG_IDLE).await;
     };
-    let thaw = async |instance: &Instance, _: &Database| instance.function.thaw();
-    no_route_notices(fall_silent, thaw).await;
+    let thaw = async |instance: &ProxiedFunction, _: &Database| instance.function.thaw();
+    assert_no_effect_on_routes(freeze_and_silence, thaw).await;
 }
 
 #[tokio::test]
-async fn a_doubtful_connection_is_proven_by_a_read_and_before_a_write() {
+async fn an_unverified_connection_is_checked_before_a_write() {
     let fixtures = Fixtures::new().await;
     join_all(
         [("get-task", 1), ("create-task", 2)].map(async |(function, round_trips)| {
             let route_case = fixtures.route_case(route(function)).await;
-            let instance = Instance::connected(function).await;
-            sleep(DOUBT).await;
+            let instance = ProxiedFunction::connected(function).await;
+            sleep(LONG_IDLE).await;
             let before = instance.proxy.round_trips();
-            let answer = instance.function.http(&route_case.request()).await;
-            assert!(route_case.is_success(&answer), "{answer:?}");
+            let response = instance.function.http(&route_case.request()).await;
+            assert!(route_case.is_success(&response), "{response:?}");
             let took = instance.proxy.round_trips() - before;
             assert_eq!(took, round_trips, "{function}");
         }),
@@ -220,24 +132,24 @@ async fn a_doubtful_connection_is_proven_by_a_read_and_before_a_write() {
     .await;
 }
 
-// ----- A server that says nothing -----
+// ----- A silent server -----
 
 #[tokio::test]
-async fn where_the_server_says_nothing_the_answer_comes_in_time_and_nothing_is_left_over() {
+async fn a_silent_server_is_503_in_time_and_leaves_no_connection() {
     let route_case = Fixtures::new().await.route_case(route("me")).await;
-    // Whatever the connection is asked, and last the statement itself.
-    let connecting = connecting().await;
+    // Each step of connecting, and then the statement itself.
+    let connecting = connection_round_trips().await;
     join_all((1..=connecting + 1).map(async |step| {
         let proxy = ChaosProxy::start().await;
         proxy.inject_always(step, Fault::Blackhole);
-        let instance = Instance::start("me", proxy).await;
+        let instance = ProxiedFunction::start("me", proxy).await;
         let limit = if step > connecting {
-            NO_ANSWER
+            STATEMENT_TIMEOUT
         } else {
-            NO_CONNECTION
+            WITHOUT_CONNECTION
         };
-        let answer = instance.answer(&route_case.request(), limit).await;
-        answer.assert_unavailable();
+        let response = instance.http_within(&route_case.request(), limit).await;
+        response.assert_unavailable();
         let cause = if step > connecting {
             "no answer to a statement"
         } else {
@@ -247,24 +159,24 @@ async fn where_the_server_says_nothing_the_answer_comes_in_time_and_nothing_is_l
         instance.proxy.wait_until_closed().await;
 
         instance.proxy.clear();
-        let answer = instance.function.http(&route_case.request()).await;
-        assert!(route_case.is_success(&answer), "{step}: {answer:?}");
+        let response = instance.function.http(&route_case.request()).await;
+        assert!(route_case.is_success(&response), "{step}: {response:?}");
     }))
     .await;
 }
 
 #[tokio::test]
-async fn where_the_network_drops_everything_the_answer_comes_in_time() {
-    // A queue of connections that is full: the system drops what else comes.
+async fn dropped_packets_are_503_in_time() {
+    // While the backlog of the listener is full, the system drops further connection attempts.
     let socket = TcpSocket::new_v4().expect("a socket");
     let any = "127.0.0.1:0".parse().expect("an address");
     socket.bind(any).expect("a port");
     let listener = socket.listen(1).expect("a listener");
     let address = listener.local_addr().expect("an address");
     let mut queue = Vec::new();
-    while let Ok(connected) = timeout(ARRIVAL, TcpStream::connect(address)).await {
+    while let Ok(connected) = timeout(LOCAL_DELIVERY, TcpStream::connect(address)).await {
         queue.push(connected.expect("a connection"));
-        assert!(queue.len() < 100, "nothing is dropped");
+        assert!(queue.len() < 100, "the system drops no connection attempts");
     }
     let url = format!("postgresql://u:p@127.0.0.1:{}/d", address.port());
     let environment = Environment::default().with("DATABASE_URL", url);
@@ -274,20 +186,26 @@ async fn where_the_network_drops_everything_the_answer_comes_in_time() {
         .http(&HttpEvent::deep_health())
         .await
         .assert_unavailable();
-    assert!(started.elapsed() < NO_CONNECTION, "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < WITHOUT_CONNECTION,
+        "{:?}",
+        started.elapsed()
+    );
     let log = function.stop().await;
     assert!(log.contains("could not connect: "), "{log}");
 }
 
 #[tokio::test]
-async fn where_the_first_connection_says_nothing_a_second_one_answers() {
+async fn a_second_connection_replaces_a_silent_first_one() {
     let route_case = Fixtures::new().await.route_case(route("me")).await;
-    join_all((1..=connecting().await).map(async |step| {
+    join_all((1..=connection_round_trips().await).map(async |step| {
         let proxy = ChaosProxy::start().await;
         proxy.inject_once(Direction::ToServer, step - 1, 0, Fault::Blackhole);
-        let instance = Instance::start("me", proxy).await;
-        let answer = instance.answer(&route_case.request(), NO_CONNECTION).await;
-        assert!(route_case.is_success(&answer), "{step}: {answer:?}");
+        let instance = ProxiedFunction::start("me", proxy).await;
+        let response = instance
+            .http_within(&route_case.request(), WITHOUT_CONNECTION)
+            .await;
+        assert!(route_case.is_success(&response), "{step}: {response:?}");
         assert!(instance.proxy.triggered());
         assert_eq!(
             (
@@ -300,35 +218,38 @@ async fn where_the_first_connection_says_nothing_a_second_one_answers() {
     .await;
 }
 
-// ----- A server without a slot, or that refuses -----
+// ----- A server without connection slots, or that rejects connections -----
 
-/// A database to which there is no connection to be had, directly and by way of the pooler.
-async fn without_slot() -> (TestDatabase, Vec<Environment>) {
-    let own = TestDatabase::migrated().await;
-    let environments = [Some(own.environment.clone()), own.pooled_environment()];
-    own.set_connection_limit(0).await;
-    (own, environments.into_iter().flatten().collect())
+/// A database that accepts no connections, with the settings to connect directly and through the pooler.
+async fn database_without_slots() -> (TestDatabase, Vec<Environment>) {
+    let database = TestDatabase::migrated().await;
+    let environments = [
+        Some(database.environment.clone()),
+        database.pooled_environment(),
+    ];
+    database.set_connection_limit(0).await;
+    (database, environments.into_iter().flatten().collect())
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_slot() {
-    let (own, environments) = without_slot().await;
+async fn a_request_waits_for_a_connection_slot() {
+    let (database, environments) = database_without_slots().await;
     let ask = async |environment: &Environment| {
         let function = Function::start("health", environment).await;
-        let answer = function.http(&HttpEvent::deep_health()).await;
-        assert_eq!(answer.status, 200, "{}", function.stop().await);
+        let response = function.http(&HttpEvent::deep_health()).await;
+        assert_eq!(response.status, 200, "{}", function.stop().await);
     };
     let release = async {
         sleep(Duration::from_secs(1)).await;
-        own.set_connection_limit(-1).await;
+        database.set_connection_limit(-1).await;
     };
     tokio::join!(join_all(environments.iter().map(ask)), release);
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_request_that_gets_no_slot_is_answered_in_time() {
-    let (own, environments) = without_slot().await;
+async fn a_request_without_a_connection_slot_is_503_in_time() {
+    let (database, environments) = database_without_slots().await;
     join_all(environments.iter().map(async |environment| {
         let function = Function::start("health", environment).await;
         let started = Instant::now();
@@ -336,10 +257,14 @@ async fn a_request_that_gets_no_slot_is_answered_in_time() {
             .http(&HttpEvent::deep_health())
             .await
             .assert_unavailable();
-        assert!(started.elapsed() < NO_CONNECTION, "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < WITHOUT_CONNECTION,
+            "{:?}",
+            started.elapsed()
+        );
         let log = function.stop().await;
         assert!(log.contains("attempts in 5s"), "{log}");
-        // It is asked again and again, but not in a flood.
+        // The function retries with a backoff.
         let attempts = log.split_once(" attempts").expect("their number").0;
         let attempts = attempts.rsplit_once('(').expect("a number").1;
         assert!(
@@ -348,11 +273,11 @@ async fn a_request_that_gets_no_slot_is_answered_in_time() {
         );
     }))
     .await;
-    own.drop().await;
+    database.drop().await;
 }
 
-/// A server that can turn clients away, and what a function that works on it is given.
-async fn doorkeeper(certificate: &SelfSignedCertificate) -> (NeonProxy, Environment) {
+/// A server that can reject connections, with the settings of functions that use it.
+async fn rejecting_server(certificate: &SelfSignedCertificate) -> (NeonProxy, Environment) {
     let server = NeonProxy::start(certificate).await;
     let environment = Environment::default()
         .with("DATABASE_URL", server.url())
@@ -361,7 +286,7 @@ async fn doorkeeper(certificate: &SelfSignedCertificate) -> (NeonProxy, Environm
 }
 
 #[tokio::test]
-async fn what_passes_is_waited_for() {
+async fn transient_connection_errors_are_retried() {
     let certificate = SelfSignedCertificate::create();
     for (code, message) in [
         ("53300", "sorry, too many clients already"),
@@ -386,16 +311,20 @@ async fn what_passes_is_waited_for() {
         ("XX000", "Couldn't connect to compute node"),
         ("XX000", "Control plane request failed"),
     ] {
-        let (server, environment) = doorkeeper(&certificate).await;
+        let (server, environment) = rejecting_server(&certificate).await;
         server.reject_connections(2, code, message);
         let function = Function::start("health", &environment).await;
-        let answer = function.http(&HttpEvent::deep_health()).await;
-        assert_eq!((answer.status, server.connections()), (200, 3), "{message}");
+        let response = function.http(&HttpEvent::deep_health()).await;
+        assert_eq!(
+            (response.status, server.connections()),
+            (200, 3),
+            "{message}"
+        );
     }
 }
 
 #[tokio::test]
-async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_do() {
+async fn permanent_connection_errors_are_not_retried_and_explained() {
     let certificate = SelfSignedCertificate::create();
     let route_case = Fixtures::new().await.route_case(route("me")).await;
     for (code, message, advice) in [
@@ -470,9 +399,9 @@ async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_
             "check the role",
         ),
     ] {
-        let (server, environment) = doorkeeper(&certificate).await;
+        let (server, environment) = rejecting_server(&certificate).await;
         server.reject_connections(u64::MAX, code, message);
-        // One that connects ahead of its first request, and does not ask again for that.
+        // It connects before its first request, and does not retry for that request.
         let mut function = Function::start("me", &environment).await;
         function.wait_until_ready().await;
         let started = Instant::now();
@@ -488,10 +417,10 @@ async fn what_only_the_operator_can_mend_is_asked_once_and_the_log_says_what_to_
     }
 }
 
-// ----- A connection that is cut while it is in use -----
+// ----- Connections that break while in use -----
 
-/// How far a statement or its answer gets.
-const CUTS: [(Direction, usize); 4] = [
+/// Where a connection breaks: before this byte of a statement or of its response.
+const DISCONNECTS: [(Direction, usize); 4] = [
     (Direction::ToServer, 0),
     (Direction::ToServer, 40),
     (Direction::ToClient, 0),
@@ -499,36 +428,37 @@ const CUTS: [(Direction, usize); 4] = [
 ];
 
 #[tokio::test]
-async fn what_was_cut_off_is_sent_again_only_where_that_does_no_harm() {
-    let database = look().await;
+async fn only_safe_statements_are_retried_after_a_disconnect() {
+    let database = Database::from_env().await;
     let fixtures = Fixtures::new().await;
     join_all(routes().iter().map(async |route| {
         let [before, after] = fixtures.expected_snapshots(route, &database).await;
         for statement in 0..route.statements {
-            for (side, byte) in CUTS {
+            for (direction, byte) in DISCONNECTS {
                 let route_case = fixtures.route_case(route).await;
-                let instance = Instance::connected(route.function).await;
+                let instance = ProxiedFunction::connected(route.function).await;
                 instance
                     .proxy
-                    .inject_once(side, statement, byte, Fault::Disconnect);
-                let answer = instance
-                    .answer(&route_case.request(), PROOF_AND_CONNECTING)
+                    .inject_once(direction, statement, byte, Fault::Disconnect);
+                let response = instance
+                    .http_within(&route_case.request(), HEALTH_CHECK_AND_RECONNECT)
                     .await;
-                let case = format!("{route:?}, statement {statement}, {side:?} {byte}: {answer:?}");
+                let case =
+                    format!("{route:?}, statement {statement}, {direction:?} {byte}: {response:?}");
                 assert!(instance.proxy.triggered(), "{case}");
-                let happened = if !route.is_idempotent && statement + 1 == route.statements {
-                    answer.assert_unavailable();
-                    if side == Direction::ToServer {
+                let expected = if !route.is_idempotent && statement + 1 == route.statements {
+                    response.assert_unavailable();
+                    if direction == Direction::ToServer {
                         &before
                     } else {
                         &after
                     }
                 } else {
-                    assert!(route_case.is_success(&answer), "{case}");
+                    assert!(route_case.is_success(&response), "{case}");
                     &after
                 };
-                assert_eq!(&route_case.snapshot(&database).await, happened, "{case}");
-                // The instance is well.
+                assert_eq!(&route_case.snapshot(&database).await, expected, "{case}");
+                // The instance still works.
                 assert!(instance.function.http(&route_case.request()).await.status < 500);
             }
         }
@@ -537,40 +467,42 @@ async fn what_was_cut_off_is_sent_again_only_where_that_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_never_came_is_not_sent_again() {
-    let database = look().await;
+async fn a_write_without_a_response_is_not_retried() {
+    let database = Database::from_env().await;
     let fixtures = Fixtures::new().await;
     let [_, after] = fixtures
         .expected_snapshots(route("create-task"), &database)
         .await;
     let route_case = fixtures.route_case(route("create-task")).await;
-    let instance = Instance::connected("create-task").await;
+    let instance = ProxiedFunction::connected("create-task").await;
     instance
         .proxy
         .inject_once(Direction::ToClient, 0, 0, Fault::Blackhole);
-    let answer = instance.answer(&route_case.request(), NO_ANSWER).await;
-    answer.assert_unavailable();
+    let response = instance
+        .http_within(&route_case.request(), STATEMENT_TIMEOUT)
+        .await;
+    response.assert_unavailable();
     assert_eq!(route_case.snapshot(&database).await, after);
 }
 
 #[tokio::test]
-async fn a_long_list_that_is_cut_in_the_middle_is_read_again_from_its_start() {
-    let own = TestDatabase::migrated().await;
-    let route_case = Fixtures::in_environment(&own.environment)
+async fn an_interrupted_list_is_read_again_from_its_start() {
+    let database = TestDatabase::migrated().await;
+    let route_case = Fixtures::in_environment(&database.environment)
         .await
         .route_case(route("list-tasks"))
         .await;
     let more = "INSERT INTO task (user_id, title, description, priority, completed, created_at, updated_at)
                 SELECT user_id, number, repeat('x', 1000), priority, completed, created_at, updated_at
                 FROM task, generate_series(1, 500) AS number";
-    own.owner.batch_execute(more).await;
-    let instance = Instance::connected_on("list-tasks", &own.environment).await;
+    database.owner.batch_execute(more).await;
+    let instance = ProxiedFunction::connected_in("list-tasks", &database.environment).await;
     instance
         .proxy
         .inject_once(Direction::ToClient, 0, 250_000, Fault::Disconnect);
-    let answer = instance.function.http(&route_case.request()).await;
+    let response = instance.function.http(&route_case.request()).await;
     assert!(instance.proxy.triggered());
-    let titles: Vec<_> = answer
+    let titles: Vec<_> = response
         .body
         .as_array()
         .expect("a list")
@@ -581,83 +513,88 @@ async fn a_long_list_that_is_cut_in_the_middle_is_read_again_from_its_start() {
         .chain((1..=500).map(|number| json!(number.to_string())))
         .collect();
     assert_eq!(titles, expected);
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn what_is_cut_off_twice_is_unavailable() {
+async fn a_second_disconnect_is_503() {
     let route_case = Fixtures::new().await.route_case(route("me")).await;
-    let instance = Instance::connected("me").await;
-    // Only the first connection of a process asks for the schema's version.
+    let instance = ProxiedFunction::connected("me").await;
+    // Only the first connection of a process queries the schema version.
     let statement = instance.proxy.round_trips();
     instance.proxy.inject_always(statement, Fault::Disconnect);
-    let answer = instance
-        .answer(&route_case.request(), PROOF_AND_CONNECTING)
+    let response = instance
+        .http_within(&route_case.request(), HEALTH_CHECK_AND_RECONNECT)
         .await;
-    answer.assert_unavailable();
+    response.assert_unavailable();
     assert_eq!(instance.proxy.accepted_connections(), 2);
     instance.proxy.clear();
     assert!(route_case.is_success(&instance.function.http(&route_case.request()).await));
 }
 
-// ----- A statement that takes too long -----
+// ----- Statements that take too long -----
 
 #[tokio::test]
-async fn a_statement_that_waits_for_a_lock_is_cancelled_at_its_deadline() {
-    let own = TestDatabase::migrated().await;
-    let route_case = Fixtures::in_environment(&own.environment)
+async fn a_statement_that_waits_for_a_lock_times_out() {
+    let database = TestDatabase::migrated().await;
+    let route_case = Fixtures::in_environment(&database.environment)
         .await
         .route_case(route("create-task"))
         .await;
-    let before = route_case.snapshot(&own.owner).await;
-    let locker = own.connect().await;
-    locker
+    let before = route_case.snapshot(&database.owner).await;
+    let lock_holder = database.connect().await;
+    lock_holder
         .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
         .await;
-    let function = Function::start("create-task", &own.environment).await;
+    let function = Function::start("create-task", &database.environment).await;
     let started = Instant::now();
     function
         .http(&route_case.request())
         .await
         .assert_unavailable();
-    assert!(started.elapsed() < NO_ANSWER, "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < STATEMENT_TIMEOUT,
+        "{:?}",
+        started.elapsed()
+    );
     let waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'task'::regclass";
-    eventually("an end of the wait", async || {
-        locker.query(waiting, &[]).await.is_empty()
+    eventually("the statement stops waiting", async || {
+        lock_holder.query(waiting, &[]).await.is_empty()
     })
     .await;
-    locker.batch_execute("COMMIT").await;
-    assert_eq!(route_case.snapshot(&own.owner).await, before);
-    let answer = function.http(&route_case.request()).await;
-    assert!(route_case.is_success(&answer), "{answer:?}");
+    lock_holder.batch_execute("COMMIT").await;
+    assert_eq!(route_case.snapshot(&database.owner).await, before);
+    let response = function.http(&route_case.request()).await;
+    assert!(route_case.is_success(&response), "{response:?}");
     let log = function.stop().await;
     assert!(log.contains("it was cancelled"), "{log}");
-    own.drop().await;
+    database.drop().await;
 }
 
-/// A locked table behind Neon's proxy and a pooler, and instances that have a task to create in it.
-struct Locked {
-    own: TestDatabase,
-    locker: Database,
+/// A locked table behind Neon's proxy and a pooler, and instances that create tasks in it.
+struct LockedTable {
+    database: TestDatabase,
+    /// Holds the lock until `COMMIT`.
+    lock_holder: Database,
     proxy: NeonProxy,
     instances: Vec<(Function, RouteCase)>,
-    /// What the database holds of each.
+    /// The snapshot of each case before its request.
     before: Vec<Value>,
     _certificate: SelfSignedCertificate,
 }
 
-impl Locked {
+impl LockedTable {
     async fn new(count: usize) -> Option<Self> {
-        let own = TestDatabase::migrated().await;
-        let Some(environment) = own.pooled_environment() else {
+        let database = TestDatabase::migrated().await;
+        let Some(environment) = database.pooled_environment() else {
             skip(
                 "cancelling through a pooler",
                 "there is no POOLED_DATABASE_URL",
             );
-            own.drop().await;
+            database.drop().await;
             return None;
         };
-        let fixtures = Fixtures::in_environment(&own.environment).await;
+        let fixtures = Fixtures::in_environment(&database.environment).await;
         let certificate = SelfSignedCertificate::create();
         let proxy = NeonProxy::start_for(environment.value("DATABASE_URL"), &certificate).await;
         let environment = environment
@@ -666,19 +603,19 @@ impl Locked {
         let (mut instances, mut before) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let route_case = fixtures.route_case(route("create-task")).await;
-            before.push(route_case.snapshot(&own.owner).await);
+            before.push(route_case.snapshot(&database.owner).await);
             instances.push((
                 Function::start("create-task", &environment).await,
                 route_case,
             ));
         }
-        let locker = own.connect().await;
-        locker
+        let lock_holder = database.connect().await;
+        lock_holder
             .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
             .await;
         Some(Self {
-            own,
-            locker,
+            database,
+            lock_holder,
             proxy,
             instances,
             before,
@@ -686,64 +623,68 @@ impl Locked {
         })
     }
 
-    /// Has every instance create its task at the same time.
-    async fn create(&self) -> Vec<HttpResponse> {
+    /// Creates the tasks of all instances at the same time.
+    async fn create_tasks(&self) -> Vec<HttpResponse> {
         let create = async |(function, route_case): &(Function, RouteCase)| {
             let started = Instant::now();
-            let answer = function.http(&route_case.request()).await;
-            assert!(started.elapsed() < NO_ANSWER, "{:?}", started.elapsed());
-            answer
+            let response = function.http(&route_case.request()).await;
+            assert!(
+                started.elapsed() < STATEMENT_TIMEOUT,
+                "{:?}",
+                started.elapsed()
+            );
+            response
         };
         join_all(self.instances.iter().map(create)).await
     }
 
-    /// What the database holds of each, once nothing runs or waits there any more.
-    async fn after(&self) -> Vec<Value> {
+    /// The snapshot of each case after all statements have ended.
+    async fn snapshots_after(&self) -> Vec<Value> {
         let busy = "SELECT 1 FROM pg_stat_activity
                     WHERE datname = current_database() AND usename <> current_user AND state <> 'idle'";
-        eventually("an end of all statements", async || {
-            self.own.owner.query(busy, &[]).await.is_empty()
+        eventually("all statements end", async || {
+            self.database.owner.query(busy, &[]).await.is_empty()
         })
         .await;
-        let books = self.instances.iter();
-        join_all(books.map(async |(_, route_case)| route_case.snapshot(&self.own.owner).await))
+        let cases = self.instances.iter();
+        join_all(cases.map(async |(_, route_case)| route_case.snapshot(&self.database.owner).await))
             .await
     }
 
-    /// Ends all of it, and gives what the instances logged.
-    async fn end(self) -> String {
+    /// Stops the instances, drops the database and returns the logs.
+    async fn finish(self) -> String {
         let logs = self.instances.into_iter();
         let logs = join_all(logs.map(async |(function, _)| function.stop().await)).await;
-        self.own.drop().await;
+        self.database.drop().await;
         logs.concat()
     }
 }
 
 #[tokio::test]
-async fn a_write_that_is_given_up_behind_neons_proxy_is_not_done_later() {
-    let Some(locked) = Locked::new(8).await else {
+async fn a_cancelled_write_behind_neons_proxy_never_runs() {
+    let Some(locked) = LockedTable::new(8).await else {
         return;
     };
-    for answer in locked.create().await {
-        answer.assert_unavailable();
+    for response in locked.create_tasks().await {
+        response.assert_unavailable();
     }
     assert_eq!(locked.proxy.cancel_requests(), 8);
-    locked.locker.batch_execute("COMMIT").await;
-    assert_eq!(locked.after().await, locked.before);
-    let log = locked.end().await;
+    locked.lock_holder.batch_execute("COMMIT").await;
+    assert_eq!(locked.snapshots_after().await, locked.before);
+    let log = locked.finish().await;
     assert_eq!(log.matches("it was cancelled").count(), 8, "{log}");
 }
 
 #[tokio::test]
-async fn a_write_that_cannot_be_cancelled_is_not_said_to_be() {
-    let Some(locked) = Locked::new(1).await else {
+async fn a_failed_cancellation_is_logged_as_such() {
+    let Some(locked) = LockedTable::new(1).await else {
         return;
     };
     locked.proxy.drop_cancel_requests();
-    locked.create().await[0].assert_unavailable();
-    locked.locker.batch_execute("COMMIT").await;
-    locked.after().await;
-    let log = locked.end().await;
+    locked.create_tasks().await[0].assert_unavailable();
+    locked.lock_holder.batch_execute("COMMIT").await;
+    locked.snapshots_after().await;
+    let log = locked.finish().await;
     assert!(
         log.contains("it could not be cancelled, and may still be done"),
         "{log}"
@@ -751,37 +692,42 @@ async fn a_write_that_cannot_be_cancelled_is_not_said_to_be() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_done_before_it_is_cancelled_is_answered() {
-    let Some(locked) = Locked::new(1).await else {
+async fn a_write_that_completes_before_cancellation_is_201() {
+    let Some(locked) = LockedTable::new(1).await else {
         return;
     };
     locked.proxy.drop_cancel_requests();
     let release = async {
-        eventually("a cancel request", async || {
+        eventually("a cancel request arrives", async || {
             locked.proxy.cancel_requests() == 1
         })
         .await;
-        locked.locker.batch_execute("COMMIT").await;
+        locked.lock_holder.batch_execute("COMMIT").await;
     };
-    let (answers, ()) = tokio::join!(locked.create(), release);
-    assert_eq!(answers[0].status, 201, "{answers:?}");
-    assert_ne!(locked.after().await, locked.before);
-    locked.end().await;
+    let (responses, ()) = tokio::join!(locked.create_tasks(), release);
+    assert_eq!(responses[0].status, 201, "{responses:?}");
+    assert_ne!(locked.snapshots_after().await, locked.before);
+    locked.finish().await;
 }
 
-// ----- The end of an instance -----
+// ----- Termination of an instance -----
 
 #[tokio::test]
-async fn an_instance_that_ends_frees_its_slot_at_once() {
-    let database = look().await;
-    // As Lambda does where an extension is registered, and where none is.
+async fn a_terminated_instance_frees_its_connection_slot() {
+    let database = Database::from_env().await;
+    // Lambda sends SIGTERM if an extension is registered, and SIGKILL otherwise.
     for signal in [Signal::TERM, Signal::KILL] {
-        let instance = Instance::connected("me").await;
+        let instance = ProxiedFunction::connected("me").await;
         let signalled = Instant::now();
         instance.function.signal(signal);
         let sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1";
-        let ended = async || database.query(sessions, &[&instance.name]).await.is_empty();
-        eventually("an end of the session", ended).await;
+        let ended = async || {
+            database
+                .query(sessions, &[&instance.application_name])
+                .await
+                .is_empty()
+        };
+        eventually("the session ends", ended).await;
         assert!(signalled.elapsed() < Duration::from_secs(1), "{signal:?}");
     }
 }

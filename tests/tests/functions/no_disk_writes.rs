@@ -1,16 +1,15 @@
-//! Nothing is written to disk.
+//! No function writes to disk.
 
 use serde_json::json;
 use tests::database::TestDatabase;
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent};
+use tests::routes::routes;
 use tests::skip;
 
-use tests::fixtures::Fixtures;
-use tests::routes::routes;
-
-/// Runs the success path of a function, with a new connection, under a tracer of its system calls, and sees that none
-/// of them could write a file.
-async fn writes_no_file(name: &str, environment: &Environment, request: Option<&HttpEvent>) {
+/// Runs a successful request with a new connection, traces the system calls, and asserts that none of them writes a
+/// file.
+async fn assert_writes_no_file(name: &str, environment: &Environment, request: Option<&HttpEvent>) {
     let tracer = [
         "strace",
         "--follow-forks",
@@ -21,29 +20,29 @@ async fn writes_no_file(name: &str, environment: &Environment, request: Option<&
     let function = Function::start_with_wrapper(&tracer, name, environment).await;
     match request {
         Some(request) => {
-            let answer = function.http(request).await;
-            assert!(answer.status < 300, "{name}: {answer:?}");
+            let response = function.http(request).await;
+            assert!(response.status < 300, "{name}: {response:?}");
         }
         None => {
             function.invoke(json!({})).await.expect("a success");
         }
     }
     let trace = function.finish().await;
-    assert!(trace.contains("execve("), "nothing was traced: {trace}");
+    assert!(trace.contains("execve("), "the trace is empty: {trace}");
     assert!(
         trace.contains("openat(") && trace.contains("O_RDONLY"),
-        "no file was opened: {trace}"
+        "the trace has no opened file: {trace}"
     );
-    let writing = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_TMPFILE"];
-    let changing = [
+    let write_flags = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_TMPFILE"];
+    let write_calls = [
         "creat(", "mkdir", "rename", "unlink", "link(", "linkat(", "symlink", "truncate", "mknod",
         "chmod", "chown",
     ];
     for call in trace.lines() {
-        let opens = call.contains("open") && writing.iter().any(|flag| call.contains(flag));
+        let opens = call.contains("open") && write_flags.iter().any(|flag| call.contains(flag));
         let call_name = call.rsplit_once("] ").map_or(call, |(_, call)| call);
-        let changes = changing.iter().any(|name| call_name.starts_with(name));
-        assert!(!opens && !changes, "{name} touches a file: {call}");
+        let changes = write_calls.iter().any(|name| call_name.starts_with(name));
+        assert!(!opens && !changes, "{name} writes a file: {call}");
     }
 }
 
@@ -54,17 +53,17 @@ async fn no_function_writes_a_file() {
         .output()
         .is_err()
     {
-        return skip("that no function writes a file", "there is no strace");
+        return skip("that no function writes a file", "strace is not installed");
     }
     let environment = Environment::default();
     let fixtures = Fixtures::new().await;
     for route in routes() {
         let route_case = fixtures.route_case(route).await;
-        writes_no_file(route.function, &environment, Some(&route_case.request())).await;
+        assert_writes_no_file(route.function, &environment, Some(&route_case.request())).await;
     }
-    writes_no_file("health", &environment, Some(&HttpEvent::deep_health())).await;
-    writes_no_file("docs", &environment, Some(&HttpEvent::new("GET", "/", &[]))).await;
-    let own = TestDatabase::empty().await;
-    writes_no_file("migrate", &own.environment, None).await;
-    own.drop().await;
+    assert_writes_no_file("health", &environment, Some(&HttpEvent::deep_health())).await;
+    assert_writes_no_file("docs", &environment, Some(&HttpEvent::new("GET", "/", &[]))).await;
+    let database = TestDatabase::empty().await;
+    assert_writes_no_file("migrate", &database.environment, None).await;
+    database.drop().await;
 }

@@ -1,4 +1,4 @@
-//! Two requests about one password at once, and the work that a wrong one takes.
+//! Concurrent requests with one password, and the processor time of a failed login.
 
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
@@ -6,67 +6,71 @@ use tests::database::TestDatabase;
 use tests::function::{Function, HttpEvent, HttpResponse};
 use tests::unique;
 
-const NEW: &str = "another password";
+const NEW_PASSWORD: &str = "another password";
 
-fn login(email: &str, password: &str) -> HttpEvent {
+fn login_request(email: &str, password: &str) -> HttpEvent {
     let body = json!({"email": email, "password": password});
     HttpEvent::new("POST", "/api/auth/login", &[]).json(&body)
 }
 
-fn change() -> HttpEvent {
-    let body = json!({"current_password": PASSWORD, "new_password": NEW});
+fn password_change_request() -> HttpEvent {
+    let body = json!({"current_password": PASSWORD, "new_password": NEW_PASSWORD});
     HttpEvent::new("POST", "/api/auth/password", &[]).json(&body)
 }
 
-/// An account in a database of its own, where no one else waits for anything.
+/// An account in a separate database, in which no other test waits for locks.
 struct Account {
-    own: TestDatabase,
+    database: TestDatabase,
     email: String,
     token: String,
 }
 
 impl Account {
     async fn new() -> Self {
-        let own = TestDatabase::migrated().await;
+        let database = TestDatabase::migrated().await;
         let user = registration();
-        let register = Function::start("register", &own.environment).await;
+        let register = Function::start("register", &database.environment).await;
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
         let registered = register.http(&request).await.body;
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         Self {
             email: text(&user["email"]),
             token: text(&registered["access_token"]),
-            own,
+            database,
         }
     }
 
     async fn function(&self, name: &str) -> Function {
-        Function::start(name, &self.own.environment).await
+        Function::start(name, &self.database.environment).await
     }
 
     /// The status of `GET /api/auth/me` with a token.
-    async fn me(&self, token: &str) -> u64 {
+    async fn me_status(&self, token: &str) -> u64 {
         let request = HttpEvent::new("GET", "/api/auth/me", &[]).bearer(token);
         self.function("me").await.http(&request).await.status
     }
 
-    /// Has both requests look at the account as it is, and then change it in this order: its row is kept locked until
-    /// one waits for it, and then the other.
-    async fn meet(&self, first: (&str, HttpEvent), second: (&str, HttpEvent)) -> [HttpResponse; 2] {
+    /// Lets both requests read the account before either of them changes it. They change it in this order, since the row
+    /// stays locked until both wait for it.
+    async fn run_concurrently(
+        &self,
+        first: (&str, HttpEvent),
+        second: (&str, HttpEvent),
+    ) -> [HttpResponse; 2] {
         let (one, other) = (self.function(first.0).await, self.function(second.0).await);
-        let holder = self.own.connect().await;
+        let holder = self.database.connect().await;
         holder
             .batch_execute("BEGIN; SELECT FROM \"user\" FOR UPDATE")
             .await;
         let (first, second, ()) = tokio::join!(
             one.http(&first.1),
             async {
-                self.own.wait_for_blocked_statements(1).await;
+                self.database.wait_for_blocked_statements(1).await;
                 other.http(&second.1).await
             },
             async {
-                self.own.wait_for_blocked_statements(1).await;
-                self.own.wait_for_blocked_statements(2).await;
+                self.database.wait_for_blocked_statements(1).await;
+                self.database.wait_for_blocked_statements(2).await;
                 holder.batch_execute("COMMIT").await;
             }
         );
@@ -75,24 +79,27 @@ impl Account {
 }
 
 #[tokio::test]
-async fn a_login_that_was_under_way_does_not_outlive_a_change_of_its_password() {
+async fn a_password_change_ends_a_concurrent_login() {
     let account = Account::new().await;
-    let login = ("login", login(&account.email, PASSWORD));
-    let change = ("change-password", change().bearer(&account.token));
-    let [opened, changed] = account.meet(login, change).await;
+    let login = ("login", login_request(&account.email, PASSWORD));
+    let change = (
+        "change-password",
+        password_change_request().bearer(&account.token),
+    );
+    let [opened, changed] = account.run_concurrently(login, change).await;
     assert_eq!((opened.status, changed.status), (200, 200));
     let token = opened.body["access_token"].as_str().expect("a token");
-    assert_eq!(account.me(token).await, 401);
-    assert_eq!(account.me(&account.token).await, 200);
-    account.own.drop().await;
+    assert_eq!(account.me_status(token).await, 401);
+    assert_eq!(account.me_status(&account.token).await, 200);
+    account.database.drop().await;
 }
 
 #[tokio::test]
-async fn who_comes_with_a_password_that_has_just_been_changed_is_too_late() {
+async fn a_password_that_was_just_changed_is_rejected() {
     let delete = HttpEvent::new("DELETE", "/api/auth/me", &[]).json(&json!({"password": PASSWORD}));
     for (name, hash, status) in [
         ("login", None, 401),
-        // One whose hash the login would replace.
+        // The login would replace this legacy hash.
         (
             "login",
             Some(bcrypt::hash(PASSWORD, 4).expect("a hash")),
@@ -103,49 +110,54 @@ async fn who_comes_with_a_password_that_has_just_been_changed_is_too_late() {
     ] {
         let account = Account::new().await;
         if let Some(hash) = &hash {
-            let store = "UPDATE \"user\" SET hashed_password = $1";
-            account.own.owner.execute(store, &[hash]).await;
+            let update = "UPDATE \"user\" SET hashed_password = $1";
+            account.database.owner.execute(update, &[hash]).await;
         }
         let request = match name {
-            "login" => login(&account.email, PASSWORD),
-            "change-password" => change().bearer(&account.token),
+            "login" => login_request(&account.email, PASSWORD),
+            "change-password" => password_change_request().bearer(&account.token),
             _ => delete.clone().bearer(&account.token),
         };
-        let change = ("change-password", change().bearer(&account.token));
-        let [changed, late] = account.meet(change, (name, request)).await;
+        let change = (
+            "change-password",
+            password_change_request().bearer(&account.token),
+        );
+        let [changed, late] = account.run_concurrently(change, (name, request)).await;
         assert_eq!((changed.status, late.status), (200, status), "{name}");
         let function = account.function("login").await;
-        for (password, status) in [(PASSWORD, 401), (NEW, 200)] {
-            let answer = function.http(&login(&account.email, password)).await;
-            assert_eq!(answer.status, status, "{name}: {password}");
+        for (password, status) in [(PASSWORD, 401), (NEW_PASSWORD, 200)] {
+            let response = function
+                .http(&login_request(&account.email, password))
+                .await;
+            assert_eq!(response.status, status, "{name}: {password}");
         }
-        account.own.drop().await;
+        account.database.drop().await;
     }
 }
 
 #[tokio::test]
-async fn an_unknown_email_takes_the_work_of_a_wrong_password() {
+async fn an_unknown_email_costs_as_much_as_a_wrong_password() {
     let account = Account::new().await;
     let function = account.function("login").await;
-    let mut taken = [0; 2];
+    let mut ticks = [0; 2];
     for number in 0..30 {
-        // Each from another address, or there would be too many for one.
+        // One address would reach the limit of failed logins.
         let address = format!("192.0.2.{number}");
         let unknown = format!("{}@example.com", unique());
-        for (email, taken) in [account.email.as_str(), &unknown].iter().zip(&mut taken) {
+        for (email, ticks) in [account.email.as_str(), &unknown].iter().zip(&mut ticks) {
             let before = function.cpu_ticks();
-            let answer = function
-                .http(&login(email, "wrong").source_ip(&address))
+            let response = function
+                .http(&login_request(email, "wrong").source_ip(&address))
                 .await;
-            assert_eq!(answer.status, 401);
-            *taken += function.cpu_ticks() - before;
+            assert_eq!(response.status, 401);
+            *ticks += function.cpu_ticks() - before;
         }
     }
-    // Ticks of a hundredth of a second; hashing a password takes two of them, all else together a tenth of one.
-    let [known, unknown] = taken;
+    // A tick is 10 ms. Hashing a password takes about two ticks, everything else together a tenth of one.
+    let [known, unknown] = ticks;
     assert!(
         known > 20 && known < 2 * unknown && unknown < 2 * known,
-        "{known} for a known address, {unknown} for an unknown one"
+        "{known} ticks for a known address, {unknown} for an unknown one"
     );
-    account.own.drop().await;
+    account.database.drop().await;
 }

@@ -1,27 +1,26 @@
-//! Functions behind a pooler in transaction mode, such as Neon's.
+//! Functions behind a pooler in transaction mode, like Neon's.
 
 use futures_util::future::join_all;
 use serde_json::json;
 use tests::database::TestDatabase;
-use tests::function::{Function, HttpEvent};
-use tests::skip;
-
 use tests::fixtures::register;
+use tests::function::{Function, HttpEvent};
 use tests::routes::TASKS;
+use tests::skip;
 
 #[tokio::test]
 async fn a_hundred_instances_share_ten_connections() {
-    let own = TestDatabase::migrated().await;
-    let Some(environment) = own.pooled_environment() else {
+    let database = TestDatabase::migrated().await;
+    let Some(environment) = database.pooled_environment() else {
         skip(
             "a hundred instances on a pool of ten",
             "there is no POOLED_DATABASE_URL",
         );
-        return own.drop().await;
+        return database.drop().await;
     };
-    let (user_id, token) = register(&own.environment).await;
+    let (user_id, token) = register(&database.environment).await;
     let tasks = |method| HttpEvent::new(method, TASKS, &[&user_id]).bearer(&token);
-    // All at once, each with a connection to the pooler.
+    // All instances connect to the pooler at the same time.
     let requests = [
         ("create-task", tasks("POST").json(&json!({"title": "a"}))),
         ("list-tasks", tasks("GET")),
@@ -31,17 +30,17 @@ async fn a_hundred_instances_share_ten_connections() {
     };
     let instances = join_all(requests.iter().cycle().take(100).map(start)).await;
     for round in 0..5 {
-        let ask = async |(function, request): &(Function, HttpEvent)| function.http(request).await;
-        for answer in join_all(instances.iter().map(ask)).await {
-            assert!(answer.status < 300, "round {round}: {answer:?}");
+        let send = async |(function, request): &(Function, HttpEvent)| function.http(request).await;
+        for response in join_all(instances.iter().map(send)).await {
+            assert!(response.status < 300, "round {round}: {response:?}");
         }
     }
     let count = "SELECT (SELECT count(*) FROM task) AS tasks,
                         (SELECT count(*) FROM pg_stat_activity
                          WHERE datname = current_database() AND usename <> current_user) AS sessions";
-    let counted = own.owner.query_one(count, &[]).await;
+    let counted = database.owner.query_one(count, &[]).await;
     assert_eq!(counted["tasks"], json!(250));
     let sessions = counted["sessions"].as_u64().expect("a number");
     assert!((1..=10).contains(&sessions), "{sessions}");
-    own.drop().await;
+    database.drop().await;
 }

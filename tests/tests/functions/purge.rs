@@ -1,13 +1,14 @@
-//! Deleting the sessions that have expired.
+//! The deletion of expired sessions.
 
 use serde_json::json;
 use tests::database::TestDatabase;
-use tests::function::Function;
+use tests::fixtures::register;
+use tests::function::{Function, run};
 
 #[tokio::test]
-async fn expired_sessions_are_deleted_in_batches_and_no_others() {
-    let own = TestDatabase::migrated().await;
-    let (user_id, _) = tests::fixtures::register(&own.environment).await;
+async fn only_expired_sessions_are_deleted_in_batches() {
+    let database = TestDatabase::migrated().await;
+    let (user_id, _) = register(&database.environment).await;
     let fill = format!(
         "INSERT INTO session (user_id, token_jti, token, expires_at, revoked)
          SELECT {user_id}, 'old-' || n, n, now() AT TIME ZONE 'utc' - n * interval '1 s', n % 2 = 0
@@ -19,12 +20,12 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
          SELECT int4send(n), 0, now(), now() + CASE WHEN n > 7000 THEN interval '1 h' ELSE interval '0' END
          FROM generate_series(1, 7003) AS n;"
     );
-    own.owner.batch_execute(&fill).await;
+    database.owner.batch_execute(&fill).await;
 
-    // It signs no tokens, so it needs no key.
+    // The function signs no tokens, so it needs no key.
     let function = Function::start(
         "purge-sessions",
-        &own.environment.clone().without("SECRET_KEY"),
+        &database.environment.clone().without("SECRET_KEY"),
     )
     .await;
     let purged = function
@@ -37,7 +38,7 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
     );
     let left = "SELECT count(*) AS sessions, count(*) FILTER (WHERE token_jti LIKE 'old-%') AS old FROM session";
     assert_eq!(
-        own.owner.query_one(left, &[]).await,
+        database.owner.query_one(left, &[]).await,
         json!({"sessions": 3_001, "old": 0})
     );
     let again = function.invoke(json!({})).await.expect("a success");
@@ -50,24 +51,24 @@ async fn expired_sessions_are_deleted_in_batches_and_no_others() {
         log.contains("\"deleted\":12000") && log.contains("\"deleted\":0"),
         "{log}"
     );
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_purge_that_fails_says_so_and_a_later_one_works() {
-    let own = TestDatabase::empty().await;
-    let function = Function::start("purge-sessions", &own.environment).await;
+async fn a_failed_purge_is_an_error_and_a_later_one_works() {
+    let database = TestDatabase::empty().await;
+    let function = Function::start("purge-sessions", &database.environment).await;
     let failure = function.invoke(json!({})).await.expect_err("a failure");
     assert!(
         failure.to_string().contains("run the migrations"),
         "{failure}"
     );
-    let output = tests::function::run("migrate", &[], &own.environment).await;
+    let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(0), "{}", output.text);
     let purged = function.invoke(json!({})).await.expect("a success");
     assert_eq!(
         purged,
         json!({"deleted": 0, "finished": true, "attempts": 0})
     );
-    own.drop().await;
+    database.drop().await;
 }

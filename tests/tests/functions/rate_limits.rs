@@ -1,45 +1,45 @@
-//! Guessing at passwords, and registering without end.
+//! Rate limits of logins and registrations.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
 use tests::database::TestDatabase;
-use tests::function::{Environment, Function, HttpEvent, HttpResponse};
+use tests::function::{Environment, Function, HttpEvent, HttpResponse, run};
 use tests::{random, unique};
 
 const LOGIN: &str = "/api/auth/login";
 const REGISTER: &str = "/api/auth/register";
 const MINUTE: i64 = 60;
 
-/// An address that no other test has.
-fn address() -> String {
+/// A random address.
+fn random_address() -> String {
     let part = || random(256);
     format!("10.{}.{}.{}", part(), part(), part())
 }
 
-fn guess(email: &str, password: &str, address: &str) -> HttpEvent {
+fn login_request(email: &str, password: &str, address: &str) -> HttpEvent {
     HttpEvent::new("POST", LOGIN, &[])
         .json(&json!({"email": email, "password": password}))
         .source_ip(address)
 }
 
-/// How long the client is told to wait, where it is.
+/// The seconds in `Retry-After` if the response is a 429.
 #[track_caller]
-fn wait(answer: &HttpResponse) -> Option<i64> {
-    if answer.status != 429 {
+fn retry_after(response: &HttpResponse) -> Option<i64> {
+    if response.status != 429 {
         return None;
     }
     assert_eq!(
-        answer.body,
+        response.body,
         json!({"detail": "Too many attempts, try again later"})
     );
-    let seconds = answer.headers["retry-after"].as_str().expect("a time");
+    let seconds = response.headers["retry-after"].as_str().expect("a time");
     Some(seconds.parse().expect("seconds"))
 }
 
-/// A database of its own, with limits as they are unless a test says otherwise, and an account in it.
-struct Throttled {
-    own: TestDatabase,
+/// A database with an account, and the settings of the rate limits: the defaults, unless a test sets others.
+struct RateLimitFixture {
+    database: TestDatabase,
     environment: Environment,
     login: Function,
     email: String,
@@ -47,14 +47,14 @@ struct Throttled {
     token: String,
 }
 
-impl Throttled {
+impl RateLimitFixture {
     async fn new() -> Self {
         Self::with(&[]).await
     }
 
     async fn with(limits: &[(&str, &str)]) -> Self {
-        let own = TestDatabase::migrated().await;
-        let environment = own
+        let database = TestDatabase::migrated().await;
+        let environment = database
             .environment
             .clone()
             .without("MAX_FAILED_LOGINS_PER_ADDRESS")
@@ -67,25 +67,34 @@ impl Throttled {
         let user = registration();
         let register = Function::start("register", &environment).await;
         let request = HttpEvent::new("POST", REGISTER, &[]).json(&user);
-        let registered = register.http(&request.source_ip(&address())).await.body;
+        let registered = register
+            .http(&request.source_ip(&random_address()))
+            .await
+            .body;
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         Self {
             login: Function::start("login", &environment).await,
             environment,
-            own,
+            database,
             email: text(&user["email"]),
             user_id: text(&registered["user_id"]),
             token: text(&registered["access_token"]),
         }
     }
 
-    /// Guesses, and gives the status of each answer.
-    async fn guesses(&self, count: usize, email: &str, password: &str, address: &str) -> Vec<u64> {
+    /// Sends logins and returns the statuses.
+    async fn login_statuses(
+        &self,
+        count: usize,
+        email: &str,
+        password: &str,
+        address: &str,
+    ) -> Vec<u64> {
         let mut statuses = Vec::new();
         for _ in 0..count {
             statuses.push(
                 self.login
-                    .http(&guess(email, password, address))
+                    .http(&login_request(email, password, address))
                     .await
                     .status,
             );
@@ -93,30 +102,33 @@ impl Throttled {
         statuses
     }
 
-    /// Guesses wrong until that is refused, and gives the number of guesses and the time to wait.
-    async fn guess_until_refused(&self, email: &str, address: &str) -> (usize, i64) {
+    /// Sends failing logins until one is limited. Returns the number of logins before it, and its `Retry-After`.
+    async fn fail_until_limited(&self, email: &str, address: &str) -> (usize, i64) {
         for count in 0..50 {
-            let answer = self.login.http(&guess(email, "wrong", address)).await;
-            match wait(&answer) {
+            let response = self
+                .login
+                .http(&login_request(email, "wrong", address))
+                .await;
+            match retry_after(&response) {
                 Some(seconds) => return (count, seconds),
-                None => assert_eq!(answer.status, 401, "{answer:?}"),
+                None => assert_eq!(response.status, 401, "{response:?}"),
             }
         }
-        panic!("never refused");
+        panic!("no login is limited");
     }
 
-    /// Lets time pass.
-    async fn pass(&self, seconds: i64) {
-        let pass = format!(
+    /// Moves the times in the database into the past.
+    async fn advance_time(&self, seconds: i64) {
+        let update = format!(
             "UPDATE attempt SET window_ends_at = window_ends_at - interval '{seconds} s',
                                 known_until = known_until - interval '{seconds} s',
                                 expires_at = expires_at - interval '{seconds} s'"
         );
-        self.own.owner.batch_execute(&pass).await;
+        self.database.owner.batch_execute(&update).await;
     }
 
-    async fn attempts(&self) -> Vec<Value> {
-        self.own
+    async fn attempt_rows(&self) -> Vec<Value> {
+        self.database
             .owner
             .query("SELECT * FROM attempt ORDER BY key", &[])
             .await
@@ -124,238 +136,260 @@ impl Throttled {
 }
 
 #[tokio::test]
-async fn the_eleventh_guess_is_refused_from_there_and_the_owner_is_not() {
-    let throttled = Throttled::new().await;
-    let (email, there) = (throttled.email.clone(), address());
+async fn the_eleventh_failed_login_is_429_only_for_its_address() {
+    let fixture = RateLimitFixture::new().await;
+    let (email, address) = (fixture.email.clone(), random_address());
     assert_eq!(
-        throttled.guesses(10, &email, "wrong", &there).await,
+        fixture.login_statuses(10, &email, "wrong", &address).await,
         [401; 10]
     );
-    // Right or wrong, and whatever a header says.
-    let refused = throttled.guesses(2, &email, PASSWORD, &there).await;
-    assert_eq!(refused, [429; 2]);
-    let request = guess(&email, PASSWORD, &there).header("x-forwarded-for", "203.0.113.1");
-    assert!(wait(&throttled.login.http(&request).await).is_some());
-    // The address in another case is the same account.
+    // Neither the right password nor a header changes that.
+    let limited = fixture.login_statuses(2, &email, PASSWORD, &address).await;
+    assert_eq!(limited, [429; 2]);
+    let request =
+        login_request(&email, PASSWORD, &address).header("x-forwarded-for", "203.0.113.1");
+    assert!(retry_after(&fixture.login.http(&request).await).is_some());
+    // The email address in another case is the same account.
     assert_eq!(
-        throttled
-            .guesses(1, &email.to_uppercase(), PASSWORD, &there)
+        fixture
+            .login_statuses(1, &email.to_uppercase(), PASSWORD, &address)
             .await,
         [429]
     );
     assert_eq!(
-        throttled.guesses(1, &email, PASSWORD, &address()).await,
+        fixture
+            .login_statuses(1, &email, PASSWORD, &random_address())
+            .await,
         [200]
     );
-    throttled.own.drop().await;
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn the_wait_is_over_in_time_grows_when_it_is_earned_again_and_is_not_prolonged_by_waiting() {
-    let throttled = Throttled::new().await;
-    let (email, there) = (throttled.email.clone(), address());
+async fn retry_after_doubles_and_does_not_grow_while_limited() {
+    let fixture = RateLimitFixture::new().await;
+    let (email, address) = (fixture.email.clone(), random_address());
     for minutes in [15, 30, 60, 60] {
-        let (count, seconds) = throttled.guess_until_refused(&email, &there).await;
+        let (count, seconds) = fixture.fail_until_limited(&email, &address).await;
         assert_eq!(count, 10);
         assert!(
             (minutes * MINUTE - 20..=minutes * MINUTE).contains(&seconds),
             "{seconds}"
         );
-        let before = throttled.attempts().await;
+        let before = fixture.attempt_rows().await;
         assert_eq!(
-            throttled.guesses(15, &email, PASSWORD, &there).await,
+            fixture.login_statuses(15, &email, PASSWORD, &address).await,
             [429; 15]
         );
-        assert_eq!(throttled.attempts().await, before);
-        throttled.pass(seconds).await;
+        assert_eq!(fixture.attempt_rows().await, before);
+        fixture.advance_time(seconds).await;
     }
-    // The owner gets in after the wait, and begins anew.
-    assert_eq!(throttled.guesses(1, &email, PASSWORD, &there).await, [200]);
-    let (count, seconds) = throttled.guess_until_refused(&email, &there).await;
+    // After the wait the owner can log in, which resets the limit.
+    assert_eq!(
+        fixture.login_statuses(1, &email, PASSWORD, &address).await,
+        [200]
+    );
+    let (count, seconds) = fixture.fail_until_limited(&email, &address).await;
     assert_eq!((count, seconds <= 15 * MINUTE), (10, true));
-    throttled.own.drop().await;
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn an_unknown_email_is_throttled_like_a_known_one() {
-    let throttled = Throttled::new().await;
+async fn an_unknown_email_is_limited_like_a_known_one() {
+    let fixture = RateLimitFixture::new().await;
     let unknown = format!("{}@example.com", unique());
-    let [known, unknown] = [&throttled.email, &unknown].map(async |email| {
-        let there = address();
-        let mut answers = Vec::new();
+    let [known, unknown] = [&fixture.email, &unknown].map(async |email| {
+        let address = random_address();
+        let mut responses = Vec::new();
         for _ in 0..12 {
-            let answer = throttled.login.http(&guess(email, "wrong", &there)).await;
-            let mut headers = answer.headers.clone();
-            // It says how much time is left.
-            headers["retry-after"] = json!(wait(&answer).map(|seconds| (seconds + 30) / MINUTE));
+            let response = fixture
+                .login
+                .http(&login_request(email, "wrong", &address))
+                .await;
+            let mut headers = response.headers.clone();
+            // The remaining time differs by seconds.
+            headers["retry-after"] =
+                json!(retry_after(&response).map(|seconds| (seconds + 30) / MINUTE));
             headers["x-request-id"].take();
-            answers.push((answer.status, headers, answer.body));
+            responses.push((response.status, headers, response.body));
         }
-        answers
+        responses
     });
     assert_eq!(known.await, unknown.await);
-    throttled.own.drop().await;
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn strangers_cannot_keep_an_owner_out() {
-    let throttled = Throttled::with(&[("MAX_FAILED_LOGINS_PER_ACCOUNT", "5")]).await;
-    let (email, home) = (throttled.email.clone(), address());
-    assert_eq!(throttled.guesses(1, &email, PASSWORD, &home).await, [200]);
+async fn other_addresses_cannot_lock_out_the_owner() {
+    let fixture = RateLimitFixture::with(&[("MAX_FAILED_LOGINS_PER_ACCOUNT", "5")]).await;
+    let (email, home) = (fixture.email.clone(), random_address());
+    assert_eq!(
+        fixture.login_statuses(1, &email, PASSWORD, &home).await,
+        [200]
+    );
     for _ in 0..5 {
         assert_eq!(
-            throttled.guesses(1, &email, "wrong", &address()).await,
+            fixture
+                .login_statuses(1, &email, "wrong", &random_address())
+                .await,
             [401]
         );
     }
-    // From anywhere new there is no more guessing, from home there is.
+    // The limit applies to new addresses, but not to the known address of the owner.
     assert_eq!(
-        throttled.guesses(1, &email, PASSWORD, &address()).await,
+        fixture
+            .login_statuses(1, &email, PASSWORD, &random_address())
+            .await,
         [429]
     );
     assert_eq!(
-        throttled.guesses(3, &email, PASSWORD, &home).await,
+        fixture.login_statuses(3, &email, PASSWORD, &home).await,
         [200; 3]
     );
-    throttled.pass(15 * MINUTE).await;
+    fixture.advance_time(15 * MINUTE).await;
     assert_eq!(
-        throttled.guesses(1, &email, PASSWORD, &address()).await,
+        fixture
+            .login_statuses(1, &email, PASSWORD, &random_address())
+            .await,
         [200]
     );
-    throttled.own.drop().await;
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn an_address_may_fail_so_often_in_all() {
-    let throttled = Throttled::with(&[("MAX_FAILED_LOGINS_PER_ADDRESS", "5")]).await;
-    let here = "2001:db8:1:2::1";
-    // Who logs in takes up nothing.
+async fn failed_logins_per_address_are_limited() {
+    let fixture = RateLimitFixture::with(&[("MAX_FAILED_LOGINS_PER_ADDRESS", "5")]).await;
+    let address = "2001:db8:1:2::1";
+    // Successful logins do not count.
     assert_eq!(
-        throttled.guesses(8, &throttled.email, PASSWORD, here).await,
+        fixture
+            .login_statuses(8, &fixture.email, PASSWORD, address)
+            .await,
         [200; 8]
     );
     for _ in 0..5 {
         let someone = format!("{}@example.com", unique());
-        assert_eq!(throttled.guesses(1, &someone, "wrong", here).await, [401]);
+        assert_eq!(
+            fixture.login_statuses(1, &someone, "wrong", address).await,
+            [401]
+        );
     }
     for (address, status) in [
-        (here, 429),
+        (address, 429),
         ("2001:db8:1:2:3:4:5:6", 429),
         ("2001:db8:1:3::1", 200),
     ] {
-        let statuses = throttled
-            .guesses(1, &throttled.email, PASSWORD, address)
+        let statuses = fixture
+            .login_statuses(1, &fixture.email, PASSWORD, address)
             .await;
         assert_eq!(statuses, [status], "{address}");
     }
-    throttled.own.drop().await;
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn guesses_at_once_are_counted_one_by_one() {
-    let throttled = Throttled::new().await;
-    let there = address();
-    let instances =
-        join_all((0..8).map(|_| Function::start("login", &throttled.environment))).await;
-    let request = guess(&throttled.email, "wrong", &there);
-    let answers = instances
+async fn concurrent_logins_are_counted_individually() {
+    let fixture = RateLimitFixture::new().await;
+    let address = random_address();
+    let instances = join_all((0..8).map(|_| Function::start("login", &fixture.environment))).await;
+    let request = login_request(&fixture.email, "wrong", &address);
+    let responses = instances
         .iter()
         .cycle()
         .take(64)
         .map(|function| function.http(&request));
-    let mut statuses: Vec<_> = join_all(answers)
+    let mut statuses: Vec<_> = join_all(responses)
         .await
         .iter()
-        .map(|answer| answer.status)
+        .map(|response| response.status)
         .collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [[401; 10].as_slice(), &[429; 54]].concat());
-    throttled.own.drop().await;
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn of_guesses_that_see_one_left_one_is_made() {
-    let throttled = Throttled::new().await;
-    let (email, there) = (throttled.email.clone(), address());
-    let made = throttled.guesses(9, &email, "wrong", &there).await;
-    assert_eq!(made, [401; 9]);
-    let instances =
-        join_all((0..4).map(|_| Function::start("login", &throttled.environment))).await;
-    let request = guess(&email, "wrong", &there);
-    // All of them have looked, and none has counted.
-    let holder = throttled.own.connect().await;
+async fn only_one_concurrent_login_uses_the_last_attempt() {
+    let fixture = RateLimitFixture::new().await;
+    let (email, address) = (fixture.email.clone(), random_address());
+    let failed = fixture.login_statuses(9, &email, "wrong", &address).await;
+    assert_eq!(failed, [401; 9]);
+    let instances = join_all((0..4).map(|_| Function::start("login", &fixture.environment))).await;
+    let request = login_request(&email, "wrong", &address);
+    // All instances have read the counter, and none has changed it.
+    let holder = fixture.database.connect().await;
     holder
         .batch_execute("BEGIN; SELECT FROM attempt FOR UPDATE")
         .await;
-    let (answers, ()) = tokio::join!(
+    let (responses, ()) = tokio::join!(
         join_all(instances.iter().map(|function| function.http(&request))),
         async {
-            throttled.own.wait_for_blocked_statements(4).await;
+            fixture.database.wait_for_blocked_statements(4).await;
             holder.batch_execute("COMMIT").await;
         }
     );
-    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    let mut statuses: Vec<_> = responses.iter().map(|response| response.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [401, 429, 429, 429]);
-    throttled.own.drop().await;
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn an_address_may_register_so_often_in_an_hour() {
-    let throttled = Throttled::with(&[("MAX_REGISTRATIONS_PER_ADDRESS", "3")]).await;
-    let register = Function::start("register", &throttled.environment).await;
-    let here = address();
+async fn registrations_per_address_are_limited() {
+    let fixture = RateLimitFixture::with(&[("MAX_REGISTRATIONS_PER_ADDRESS", "3")]).await;
+    let register = Function::start("register", &fixture.environment).await;
+    let address = random_address();
     let ask = async |address: &str| {
         let request = HttpEvent::new("POST", REGISTER, &[]).json(&registration());
         register.http(&request.source_ip(address)).await
     };
     for _ in 0..3 {
-        assert_eq!(ask(&here).await.status, 201);
+        assert_eq!(ask(&address).await.status, 201);
     }
-    let seconds = wait(&ask(&here).await).expect("a refusal");
+    let seconds = retry_after(&ask(&address).await).expect("a refusal");
     assert!((59 * MINUTE..=60 * MINUTE).contains(&seconds), "{seconds}");
-    assert_eq!(ask(&address()).await.status, 201);
-    throttled.pass(seconds).await;
-    assert_eq!(ask(&here).await.status, 201);
-    throttled.own.drop().await;
+    assert_eq!(ask(&random_address()).await.status, 201);
+    fixture.advance_time(seconds).await;
+    assert_eq!(ask(&address).await.status, 201);
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_a_failed_login_wherever_it_is_asked_for() {
-    let throttled = Throttled::new().await;
-    let here = address();
+async fn wrong_passwords_count_as_failed_logins_everywhere() {
+    let fixture = RateLimitFixture::new().await;
+    let address = random_address();
     let change = json!({"current_password": "wrong", "new_password": "another password"});
     let change = HttpEvent::new("POST", "/api/auth/password", &[]).json(&change);
     let delete = HttpEvent::new("DELETE", "/api/auth/me", &[]).json(&json!({"password": "wrong"}));
     for (function, request) in [("change-password", change), ("delete-account", delete)] {
-        let function = Function::start(function, &throttled.environment).await;
-        let request = request.bearer(&throttled.token).source_ip(&here);
+        let function = Function::start(function, &fixture.environment).await;
+        let request = request.bearer(&fixture.token).source_ip(&address);
         for _ in 0..5 {
-            let answer = function.http(&request).await;
+            let response = function.http(&request).await;
             assert_eq!(
-                (answer.status, answer.body),
+                (response.status, response.body),
                 (403, json!({"detail": "Incorrect password"}))
             );
         }
     }
     assert_eq!(
-        throttled
-            .guesses(1, &throttled.email, PASSWORD, &here)
+        fixture
+            .login_statuses(1, &fixture.email, PASSWORD, &address)
             .await,
         [429]
     );
-    // The session goes on.
-    let list = Function::start("list-tasks", &throttled.environment).await;
-    let request = HttpEvent::new("GET", "/api/{user_id}/tasks", &[&throttled.user_id]);
-    let answer = list.http(&request.bearer(&throttled.token)).await;
-    assert_eq!((answer.status, answer.body), (200, json!([])));
-    throttled.own.drop().await;
+    // The session is still valid.
+    let list = Function::start("list-tasks", &fixture.environment).await;
+    let request = HttpEvent::new("GET", "/api/{user_id}/tasks", &[&fixture.user_id]);
+    let response = list.http(&request.bearer(&fixture.token)).await;
+    assert_eq!((response.status, response.body), (200, json!([])));
+    fixture.database.drop().await;
 }
 
 #[tokio::test]
-async fn a_limit_that_is_no_number_stops_a_function_at_start() {
+async fn an_invalid_limit_fails_the_start() {
     let environment = Environment::default().with("MAX_FAILED_LOGINS_PER_ACCOUNT", "many");
-    let output = tests::function::run("login", &[], &environment).await;
+    let output = run("login", &[], &environment).await;
     assert!(
         output
             .text

@@ -1,15 +1,16 @@
-//! What a function needs to start, and what it says where that is missing.
+//! The settings that a function needs to start, and the messages about invalid ones.
 
 use std::time::Duration;
 
 use tests::function::{Environment, Function, HttpEvent, run};
 use tests::openapi;
+use tests::routes::routes;
 use tokio::time::timeout;
 
 const PASSWORD: &str = "s3cret-password";
 
-/// Each kind of bad `DATABASE_URL`, and what the sentence about it says.
-const BAD_URLS: [(&str, &str); 13] = [
+/// Each kind of invalid `DATABASE_URL`, with a part of the error message.
+const INVALID_URLS: [(&str, &str); 13] = [
     ("", "DATABASE_URL is missing"),
     ("sqlite:///./todo.db", "SQLite"),
     ("mysql://u:s3cret-password@ep-1.neon.tech/d", "MySQL"),
@@ -40,16 +41,27 @@ const BAD_URLS: [(&str, &str); 13] = [
     ("postgresql://u:s3cret-p@ssword@ep-1.neon.tech/d", "%40"),
 ];
 
+#[test]
+fn every_route_has_details_for_the_tests() {
+    // This panics with the file to edit if a function is missing in one place.
+    let functions: Vec<_> = routes().iter().map(|route| route.function).collect();
+    let with_database = openapi::functions();
+    let with_database = with_database
+        .iter()
+        .filter(|function| !["health", "docs"].contains(&function.as_str()));
+    assert!(with_database.eq(&functions), "{functions:?}");
+}
+
 #[tokio::test]
-async fn no_function_starts_with_a_bad_database_url() {
+async fn no_function_starts_with_an_invalid_database_url() {
     let mut functions = openapi::functions();
     functions.extend(["migrate", "purge-sessions"].map(str::to_owned));
-    for (url, sentence) in BAD_URLS {
+    for (url, message) in INVALID_URLS {
         let environment = Environment::default()
             .with("DATABASE_URL", url)
             .without("DATABASE_URL_UNPOOLED")
             .without("ALLOW_LOCAL_DATABASE")
-            // It would be refused an answer there, and hang, if it asked for an event.
+            // A function that requests an event there gets no response and hangs.
             .with("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9");
         for function in &functions {
             let output = run(function, &[], &environment).await;
@@ -60,7 +72,7 @@ async fn no_function_starts_with_a_bad_database_url() {
                 output.text
             );
             assert!(
-                output.text.contains(sentence),
+                output.text.contains(message),
                 "{function} with {url}: {}",
                 output.text
             );
@@ -73,7 +85,7 @@ async fn no_function_starts_with_a_bad_database_url() {
 }
 
 #[tokio::test]
-async fn a_function_with_bad_settings_asks_for_no_event() {
+async fn a_function_with_invalid_settings_requests_no_event() {
     let mut function =
         Function::start("list-tasks", &Environment::default().without("SECRET_KEY")).await;
     assert!(
@@ -84,7 +96,7 @@ async fn a_function_with_bad_settings_asks_for_no_event() {
 }
 
 #[tokio::test]
-async fn every_problem_is_named_at_once() {
+async fn all_invalid_settings_are_reported_at_once() {
     let environment = Environment::default()
         .with(
             "DATABASE_URL",
@@ -113,8 +125,8 @@ async fn every_problem_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn a_secret_key_that_is_none_is_refused() {
-    for (key, sentence) in [
+async fn a_weak_secret_key_is_rejected() {
+    for (key, message) in [
         ("", "SECRET_KEY is missing"),
         ("0123456789012345678901234567890", "too short"),
         (
@@ -131,7 +143,7 @@ async fn a_secret_key_that_is_none_is_refused() {
         )
         .await;
         assert_eq!(output.status, Some(1), "{}", output.text);
-        assert!(output.text.contains(sentence), "{}", output.text);
+        assert!(output.text.contains(message), "{}", output.text);
         assert!(
             key.is_empty() || !output.text.contains(key),
             "the key is in: {}",
@@ -141,7 +153,7 @@ async fn a_secret_key_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_of_certificates_has_to_hold_some() {
+async fn a_certificate_file_without_certificates_is_rejected() {
     for path in ["/nowhere/ca.crt", "/", "/dev/null"] {
         let output = run(
             "login",
@@ -159,14 +171,14 @@ async fn a_file_of_certificates_has_to_hold_some() {
 }
 
 #[tokio::test]
-async fn a_function_outside_of_lambda_says_so() {
+async fn a_function_outside_lambda_explains_how_to_run_it() {
     let output = run("login", &[], &Environment::default()).await;
     assert_eq!(output.status, Some(1));
     assert!(output.text.contains("./dev up"), "{}", output.text);
 }
 
 #[tokio::test]
-async fn the_log_names_the_database_and_no_secret() {
+async fn the_log_names_the_database_and_no_secrets() {
     let environment = Environment::default().with("AWS_LAMBDA_LOG_LEVEL", "TRACE");
     let url = std::env::var("DATABASE_URL").expect("a DATABASE_URL");
     let password = url
@@ -180,14 +192,14 @@ async fn the_log_names_the_database_and_no_secret() {
     function.wait_until_ready().await;
     assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
     let log = function.stop().await;
-    for word in [
+    for field in [
         "\"host\":\"localhost\"",
         "\"database\":",
         "\"role\":",
         "\"route\":\"direct\"",
         "\"tls_version\":\"1.3\"",
     ] {
-        assert!(log.contains(word), "{word} is not in: {log}");
+        assert!(log.contains(field), "{field} is not in: {log}");
     }
     assert!(!log.contains(password) && !log.contains(&key));
 }

@@ -1,12 +1,11 @@
-//! What the log tells of a process and its requests, and what it does not.
+//! The contents of the log: lines about connections and requests, and nothing confidential.
 
 use serde_json::{Value, json};
 use tests::api::PASSWORD;
 use tests::database::TestDatabase;
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent, TRACE_ID};
 use tests::newest_migration;
-
-use tests::fixtures::Fixtures;
 use tests::routes::{route, routes};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -15,21 +14,21 @@ fn at_level(level: &str) -> Environment {
     Environment::default().with("AWS_LAMBDA_LOG_LEVEL", level)
 }
 
-/// The lines of a log, each of which has to be JSON.
-fn lines(log: &str) -> Vec<Value> {
+/// Parses a log. Each line must be JSON.
+fn parse_log(log: &str) -> Vec<Value> {
     let line =
         |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     log.lines().map(line).collect()
 }
 
 fn with_message(lines: &[Value], message: &str) -> Vec<Value> {
-    let is_it = |line: &&Value| line["message"] == message;
-    lines.iter().filter(is_it).cloned().collect()
+    let matches = |line: &&Value| line["message"] == message;
+    lines.iter().filter(matches).cloned().collect()
 }
 
-/// Sees that a value is a number within bounds.
+/// Asserts that a value is a number in this range.
 #[track_caller]
-fn between(value: &Value, low: f64, high: f64) {
+fn assert_between(value: &Value, low: f64, high: f64) {
     let number = value.as_f64();
     assert!(
         number.is_some_and(|number| (low..=high).contains(&number)),
@@ -38,7 +37,7 @@ fn between(value: &Value, low: f64, high: f64) {
 }
 
 #[tokio::test]
-async fn a_process_has_one_line_and_each_of_its_requests_another() {
+async fn the_connection_and_each_request_log_one_line() {
     let route_case = Fixtures::new().await.route_case(route("get-task")).await;
     let function = Function::start("get-task", &at_level("INFO")).await;
     let request = route_case.request().header("traceparent", TRACEPARENT);
@@ -46,7 +45,7 @@ async fn a_process_has_one_line_and_each_of_its_requests_another() {
         function.http(&request).await.headers["x-request-id"].clone(),
         function.http(&request).await.headers["x-request-id"].clone(),
     ];
-    let log = lines(&function.stop().await);
+    let log = parse_log(&function.stop().await);
     assert_eq!(log.len(), 3, "{log:?}");
 
     let [connected] = &with_message(&log, "connected")[..] else {
@@ -66,7 +65,7 @@ async fn a_process_has_one_line_and_each_of_its_requests_another() {
             "{name}"
         );
     }
-    between(&connected["connect_ms"], 0.1, 5_000.0);
+    assert_between(&connected["connect_ms"], 0.1, 5_000.0);
 
     let answered = with_message(&log, "answered");
     assert_eq!(answered.len(), 2, "{log:?}");
@@ -87,12 +86,12 @@ async fn a_process_has_one_line_and_each_of_its_requests_another() {
             (&json!(1), &json!(0))
         );
         assert_eq!(line["cold_start"], number == 0);
-        between(
+        assert_between(
             &line["database_ms"],
             0.01,
             line["duration_ms"].as_f64().expect("a time"),
         );
-        between(&line["connection_age_s"], 0.0, 30.0);
+        assert_between(&line["connection_age_s"], 0.0, 30.0);
         assert_eq!(
             (&line["error"], &line["cause"]),
             (&Value::Null, &Value::Null)
@@ -101,9 +100,12 @@ async fn a_process_has_one_line_and_each_of_its_requests_another() {
 }
 
 #[tokio::test]
-async fn a_refusal_has_its_class_and_a_fault_its_cause_too() {
-    let own = TestDatabase::migrated().await;
-    let environment = own.environment.clone().with("AWS_LAMBDA_LOG_LEVEL", "INFO");
+async fn client_errors_log_a_kind_and_faults_a_cause_too() {
+    let database = TestDatabase::migrated().await;
+    let environment = database
+        .environment
+        .clone()
+        .with("AWS_LAMBDA_LOG_LEVEL", "INFO");
     let route_case = Fixtures::in_environment(&environment)
         .await
         .route_case(route("me"))
@@ -116,17 +118,19 @@ async fn a_refusal_has_its_class_and_a_fault_its_cause_too() {
             .status,
         401
     );
-    own.owner
-        .batch_execute("ALTER TABLE \"user\" RENAME TO former")
+    database
+        .owner
+        .batch_execute("ALTER TABLE \"user\" RENAME TO renamed")
         .await;
     function
         .http(&route_case.request())
         .await
         .assert_unavailable();
-    own.owner
-        .batch_execute("ALTER TABLE former RENAME TO \"user\"")
+    database
+        .owner
+        .batch_execute("ALTER TABLE renamed RENAME TO \"user\"")
         .await;
-    let log = with_message(&lines(&function.stop().await), "answered");
+    let log = with_message(&parse_log(&function.stop().await), "answered");
     let [refused, failed] = &log[..] else {
         panic!("{log:?}")
     };
@@ -144,19 +148,19 @@ async fn a_refusal_has_its_class_and_a_fault_its_cause_too() {
     );
     let cause = failed["cause"].as_str().expect("a cause");
     assert!(cause.contains("SQLSTATE 42P01"), "{cause}");
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn above_info_the_log_has_faults_alone() {
+async fn above_level_info_only_faults_are_logged() {
     let route_case = Fixtures::new().await.route_case(route("me")).await;
     let function = Function::start("me", &at_level("ERROR")).await;
     assert_eq!(function.http(&route_case.request()).await.status, 200);
     assert_eq!(function.stop().await, "");
 }
 
-/// The dimensions and the names of metrics, each of which has to be a number in the line.
-fn metrics(directive: &Value, line: &Value) -> String {
+/// The dimensions and the names of the metrics in a directive. Each metric must be a number in the line.
+fn metric_names(directive: &Value, line: &Value) -> String {
     assert_eq!(directive["Namespace"], "todo");
     let mut found = directive["Dimensions"][0].to_string();
     for metric in directive["Metrics"].as_array().expect("a list") {
@@ -168,24 +172,24 @@ fn metrics(directive: &Value, line: &Value) -> String {
 }
 
 #[tokio::test]
-async fn metrics_are_in_the_lines_where_they_have_a_namespace() {
+async fn metrics_are_logged_if_they_have_a_namespace() {
     let route_case = Fixtures::new().await.route_case(route("me")).await;
     let function = Function::start("me", &at_level("INFO").with("METRICS_NAMESPACE", "todo")).await;
     for request in [route_case.request(), route_case.request().anonymous()] {
         function.http(&request).await;
     }
-    let log = with_message(&lines(&function.stop().await), "answered");
-    let of_all = "[] requests duration_ms database_ms retries cold_starts";
-    let of_those_connected = format!("{of_all} connection_age_s");
+    let log = with_message(&parse_log(&function.stop().await), "answered");
+    let request_metrics = "[] requests duration_ms database_ms retries cold_starts";
+    let with_connection = format!("{request_metrics} connection_age_s");
     for (line, expected) in log.iter().zip([
-        &[of_those_connected.as_str()][..],
-        &[of_all, "[\"error\"] errors"],
+        &[with_connection.as_str()][..],
+        &[request_metrics, "[\"error\"] errors"],
     ]) {
-        between(&line["_aws"]["Timestamp"], 1.7e12, 9e12);
+        assert_between(&line["_aws"]["Timestamp"], 1.7e12, 9e12);
         let directives = line["_aws"]["CloudWatchMetrics"].as_array();
         let directives = directives.expect("a list").iter();
         let found: Vec<_> = directives
-            .map(|directive| metrics(directive, line))
+            .map(|directive| metric_names(directive, line))
             .collect();
         assert_eq!(found, expected);
     }
@@ -201,35 +205,37 @@ async fn metrics_are_in_the_lines_where_they_have_a_namespace() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_request_is_logged_but_what_the_log_is_for() {
-    const MARK: &str = "what-no-log-may-have";
+async fn request_contents_are_not_logged() {
+    const CONFIDENTIAL: &str = "not-for-the-log";
     let fixtures = Fixtures::new().await;
     for route in routes() {
         let route_case = fixtures.route_case(route).await;
         let function = Function::start(route.function, &at_level("TRACE")).await;
-        let hostile = route_case
+        let request = route_case
             .request()
             .json(&json!({
-                "username": MARK, "email": format!("{MARK}@example.com"), "password": format!("{PASSWORD} {MARK}"),
-                "current_password": MARK, "new_password": MARK, "title": MARK, "description": MARK
+                "username": CONFIDENTIAL, "email": format!("{CONFIDENTIAL}@example.com"), "password": format!("{PASSWORD} {CONFIDENTIAL}"),
+                "current_password": CONFIDENTIAL, "new_password": CONFIDENTIAL, "title": CONFIDENTIAL, "description": CONFIDENTIAL
             }))
-            .query(&format!("token={MARK}"))
-            .header("x-forwarded-for", MARK)
-            .header("traceparent", MARK)
-            .header("cookie", MARK);
+            .query(&format!("token={CONFIDENTIAL}"))
+            .header("x-forwarded-for", CONFIDENTIAL)
+            .header("traceparent", CONFIDENTIAL)
+            .header("cookie", CONFIDENTIAL);
         for request in [
-            hostile
+            request
                 .clone()
-                .header("authorization", &format!("Bearer {MARK}")),
-            hostile.clone().body(format!("{{\"{MARK}").as_bytes()),
-            hostile,
+                .header("authorization", &format!("Bearer {CONFIDENTIAL}")),
+            request
+                .clone()
+                .body(format!("{{\"{CONFIDENTIAL}").as_bytes()),
+            request,
         ] {
             assert!(function.http(&request).await.status < 500);
         }
         let log = function.stop().await;
         assert!(log.contains("\"answered\""), "{log}");
         assert!(
-            !log.contains(MARK) && !log.contains(&route_case.token),
+            !log.contains(CONFIDENTIAL) && !log.contains(&route_case.token),
             "{}",
             route.function
         );
@@ -237,12 +243,15 @@ async fn nothing_of_a_request_is_logged_but_what_the_log_is_for() {
 }
 
 #[tokio::test]
-async fn every_login_and_every_refusal_is_in_the_log() {
-    let own = TestDatabase::migrated().await;
-    let environment = own.environment.clone().with("AWS_LAMBDA_LOG_LEVEL", "INFO");
+async fn every_login_and_every_rejection_is_logged() {
+    let database = TestDatabase::migrated().await;
+    let environment = database
+        .environment
+        .clone()
+        .with("AWS_LAMBDA_LOG_LEVEL", "INFO");
     let environment = environment.with("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", "1");
     let fixtures = Fixtures::in_environment(&environment).await;
-    let (route_case, thief) = (
+    let (route_case, other) = (
         fixtures.route_case(route("login")).await,
         fixtures.route_case(route("get-task")).await,
     );
@@ -257,17 +266,17 @@ async fn every_login_and_every_refusal_is_in_the_log() {
         login.http(&request).await;
     }
     let get_task = Function::start("get-task", &environment).await;
-    let victims = fixtures.route_case(route("get-task")).await;
+    let owner = fixtures.route_case(route("get-task")).await;
     for request in [
-        victims.request().bearer(&thief.token),
-        thief.with_task_id(&victims.task_id).request(),
-        victims.request().bearer("forged"),
+        owner.request().bearer(&other.token),
+        other.with_task_id(&owner.task_id).request(),
+        owner.request().bearer("forged"),
     ] {
         get_task.http(&request).await;
     }
     let mut found = Vec::new();
     for function in [login, get_task] {
-        for line in with_message(&lines(&function.stop().await), "answered") {
+        for line in with_message(&parse_log(&function.stop().await), "answered") {
             found.push(json!([line["status"], line["error"], line["user_id"]]));
         }
     }
@@ -278,31 +287,32 @@ async fn every_login_and_every_refusal_is_in_the_log() {
             json!([401, "wrong_credentials", null]),
             json!([429, "too_many_attempts", null]),
             json!([422, "invalid", null]),
-            json!([403, "not_yours", thief.user_id_number()]),
-            json!([404, "task_not_found", thief.user_id_number()]),
+            json!([403, "not_yours", other.user_id_number()]),
+            json!([404, "task_not_found", other.user_id_number()]),
             json!([401, "invalid_token", null]),
         ]
     );
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn the_deep_health_check_tells_how_long_the_database_took() {
+async fn the_deep_health_check_reports_database_times() {
     let function = Function::start("health", &Environment::default()).await;
     for _ in 0..2 {
-        let answer = function.http(&HttpEvent::deep_health()).await;
-        assert_eq!(answer.body["schema_version"], newest_migration());
-        between(&answer.body["connect_ms"], 0.0, 5_000.0);
-        between(&answer.body["statement_ms"], 0.0, 5_000.0);
+        let response = function.http(&HttpEvent::deep_health()).await;
+        assert_eq!(response.body["schema_version"], newest_migration());
+        assert_between(&response.body["connect_ms"], 0.0, 5_000.0);
+        assert_between(&response.body["statement_ms"], 0.0, 5_000.0);
     }
 }
 
 #[tokio::test]
-async fn the_deep_health_check_is_503_where_the_schema_is_behind() {
-    let own = TestDatabase::migrated().await;
-    let function = Function::start("health", &own.environment).await;
+async fn the_deep_health_check_is_503_with_an_older_schema() {
+    let database = TestDatabase::migrated().await;
+    let function = Function::start("health", &database.environment).await;
     assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
-    own.owner
+    database
+        .owner
         .batch_execute("DELETE FROM refinery_schema_history WHERE version > 1")
         .await;
     function
@@ -311,5 +321,5 @@ async fn the_deep_health_check_is_503_where_the_schema_is_behind() {
         .assert_unavailable();
     let alive = function.http(&HttpEvent::new("GET", "/health", &[])).await;
     assert_eq!((alive.status, alive.body), (200, json!({"status": "ok"})));
-    own.drop().await;
+    database.drop().await;
 }

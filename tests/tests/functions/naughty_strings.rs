@@ -1,5 +1,5 @@
-//! The Big List of Naughty Strings, all 515 of it, and some more: what is a good text comes back as it went in, byte for
-//! byte, and what is not is refused.
+//! All 515 strings of the Big List of Naughty Strings, and a few more. A valid text is returned unchanged, byte for
+//! byte. An invalid one is rejected.
 
 use futures_util::{StreamExt as _, stream};
 use naughty_strings::BLNS;
@@ -7,12 +7,11 @@ use serde_json::{Value, json};
 use tests::api::registration;
 use tests::assert_no_leak;
 use tests::database::Database;
-use tests::function::{Environment, Function, HttpEvent};
-
 use tests::fixtures::register;
+use tests::function::{Environment, Function, HttpEvent};
 use tests::routes::{TASK, TASKS};
 
-/// What a list with one string in a line cannot hold, and what a database might take for the same.
+/// Strings that a list with one string per line cannot contain, and strings that a database might normalize.
 const MORE: [&str; 10] = [
     "\n",
     "a\r\nb\n",
@@ -31,78 +30,77 @@ fn strings() -> Vec<&'static str> {
     BLNS.iter().copied().chain(MORE).collect()
 }
 
-fn cut(text: &str, characters: usize) -> String {
+fn truncate(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }
 
-/// A task with a text in each field that holds one, as much of it as the field takes.
+/// A task with a text in each text field, cut to the length limit of the field.
 fn task(text: &str) -> Value {
     json!({
-        "title": if text.is_empty() { "empty".to_owned() } else { cut(text, 200) },
+        "title": if text.is_empty() { "empty".to_owned() } else { truncate(text, 200) },
         "description": text,
-        "due_date": cut(text, 50),
+        "due_date": truncate(text, 50),
         "tags": text,
-        "recursion_pattern": cut(text, 100),
+        "recursion_pattern": truncate(text, 100),
     })
 }
 
-/// Sees that an answer or a row has the texts of a task.
+/// Asserts that a response or a row has the texts of a task.
 #[track_caller]
-fn has(found: &Value, sent: &Value) {
+fn assert_has_texts(found: &Value, sent: &Value) {
     for (name, text) in sent.as_object().expect("an object") {
         assert_eq!(&found[name], text, "{name}");
     }
 }
 
 #[tokio::test]
-async fn every_text_of_a_task_comes_back_byte_for_byte() {
+async fn task_texts_round_trip_byte_for_byte() {
     let environment = Environment::default();
     let (user_id, token) = register(&environment).await;
     let start = async |name| Function::start(name, &environment).await;
     let (create, update) = (start("create-task").await, start("update-task").await);
     let (get, list) = (start("get-task").await, start("list-tasks").await);
-    let ask = async |function: &Function, status: u64, request: HttpEvent| {
-        let answer = function.http(&request.bearer(&token)).await;
-        assert_eq!(answer.status, status, "{answer:?}");
-        answer.body
+    let call = async |function: &Function, status: u64, request: HttpEvent| {
+        let response = function.http(&request.bearer(&token)).await;
+        assert_eq!(response.status, status, "{response:?}");
+        response.body
     };
     let post = || HttpEvent::new("POST", TASKS, &[&user_id]);
     let one = |method, id: &str| HttpEvent::new(method, TASK, &[&user_id, id]);
 
-    // Each is created with one string, and changed to the next.
+    // Each task is created with one string and then changed to the next.
     let strings = strings();
     let pairs = strings.iter().zip(strings.iter().cycle().skip(1));
     let tasks = stream::iter(pairs).map(async |(text, next)| {
         let (sent, next) = (task(text), task(next));
-        let new = ask(&create, 201, post().json(&sent)).await;
-        has(&new, &sent);
+        let new = call(&create, 201, post().json(&sent)).await;
+        assert_has_texts(&new, &sent);
         let id = new["id"].to_string();
-        assert_eq!(ask(&get, 200, one("GET", &id)).await, new);
-        let later = ask(&update, 200, one("PUT", &id).json(&next)).await;
-        has(&later, &next);
-        assert_eq!(ask(&get, 200, one("GET", &id)).await, later);
+        assert_eq!(call(&get, 200, one("GET", &id)).await, new);
+        let later = call(&update, 200, one("PUT", &id).json(&next)).await;
+        assert_has_texts(&later, &next);
+        assert_eq!(call(&get, 200, one("GET", &id)).await, later);
         (new["id"].as_i64(), next)
     });
     let mut tasks: Vec<_> = tasks.buffer_unordered(4).collect().await;
     tasks.sort_by_key(|(id, _)| *id);
 
-    let url = tests::database::url().expect("a DATABASE_URL");
-    let database = Database::connect(&url).await;
+    let database = Database::from_env().await;
     let rows = "SELECT * FROM task WHERE user_id = $1 ORDER BY id";
     let id: i32 = user_id.parse().expect("an id");
-    let listed = ask(&list, 200, HttpEvent::new("GET", TASKS, &[&user_id])).await;
+    let listed = call(&list, 200, HttpEvent::new("GET", TASKS, &[&user_id])).await;
     for found in [listed, Value::Array(database.query(rows, &[&id]).await)] {
         let found = found.as_array().expect("a list");
         assert_eq!(found.len(), tasks.len());
         for (found, (id, sent)) in found.iter().zip(&tasks) {
             assert_eq!(found["id"].as_i64(), *id);
-            has(found, sent);
+            assert_has_texts(found, sent);
         }
     }
 }
 
 #[tokio::test]
-async fn a_text_that_a_task_cannot_have_is_refused() {
+async fn invalid_task_texts_are_422() {
     let environment = Environment::default();
     let (user_id, token) = register(&environment).await;
     let create = Function::start("create-task", &environment).await;
@@ -122,37 +120,48 @@ async fn a_text_that_a_task_cannot_have_is_refused() {
         }
         let body = json!({"title": text, "description": text, "due_date": text, "tags": text, "recursion_pattern": text});
         let request = HttpEvent::new("POST", TASKS, &[&user_id]);
-        let answer = create.http(&request.bearer(&token).json(&body)).await;
-        assert_eq!(answer.status, 422, "{answer:?}");
-        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
-        let broken = answer.body["detail"].as_array().expect("a list");
-        let places: Vec<_> = broken.iter().map(|one| one["loc"][1].as_str()).collect();
-        assert_eq!(places, expected.into_iter().map(Some).collect::<Vec<_>>());
-        for broken in broken {
-            assert_eq!(broken["input"], text);
+        let response = create.http(&request.bearer(&token).json(&body)).await;
+        assert_eq!(response.status, 422, "{response:?}");
+        assert_no_leak(
+            response.status,
+            &response.headers.to_string(),
+            &response.body,
+        );
+        let violations = response.body["detail"].as_array().expect("a list");
+        let locs: Vec<_> = violations
+            .iter()
+            .map(|violation| violation["loc"][1].as_str())
+            .collect();
+        assert_eq!(locs, expected.into_iter().map(Some).collect::<Vec<_>>());
+        for violation in violations {
+            assert_eq!(violation["input"], text);
         }
     }
 }
 
 #[tokio::test]
-async fn a_name_or_an_address_is_taken_as_it_is_or_refused() {
+async fn usernames_and_emails_are_stored_unchanged_or_422() {
     let function = Function::start("register", &Environment::default()).await;
     for text in strings() {
         for field in ["username", "email"] {
             let mut user = registration();
             user[field] = json!(text);
             let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
-            let answer = function.http(&request).await;
-            match answer.status {
-                201 => assert_eq!(answer.body[field], text),
-                // Another run of the tests may have registered it.
+            let response = function.http(&request).await;
+            match response.status {
+                201 => assert_eq!(response.body[field], text),
+                // An earlier test run may have registered it.
                 409 => {}
                 _ => {
-                    assert_eq!(answer.status, 422, "{text:?}");
-                    assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
-                    let broken = &answer.body["detail"][0];
+                    assert_eq!(response.status, 422, "{text:?}");
+                    assert_no_leak(
+                        response.status,
+                        &response.headers.to_string(),
+                        &response.body,
+                    );
+                    let violation = &response.body["detail"][0];
                     assert_eq!(
-                        (&broken["loc"][1], &broken["input"]),
+                        (&violation["loc"][1], &violation["input"]),
                         (&json!(field), &json!(text))
                     );
                 }
@@ -162,17 +171,17 @@ async fn a_name_or_an_address_is_taken_as_it_is_or_refused() {
 }
 
 #[tokio::test]
-async fn a_password_opens_the_account_that_was_registered_with_it() {
+async fn registered_passwords_log_in() {
     let environment = Environment::default();
     let register = Function::start("register", &environment).await;
     let login = Function::start("login", &environment).await;
     let passwords = strings();
-    let (good, bad): (Vec<_>, Vec<_>) = passwords
+    let (valid, invalid): (Vec<_>, Vec<_>) = passwords
         .into_iter()
         .partition(|text| (8..=128).contains(&text.chars().count()));
-    assert!(good.len() > 300 && bad.len() > 100);
+    assert!(valid.len() > 300 && invalid.len() > 100);
 
-    let attempts = stream::iter(good).map(async |password| {
+    let attempts = stream::iter(valid).map(async |password| {
         let mut user = registration();
         user["password"] = json!(password);
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
@@ -182,24 +191,32 @@ async fn a_password_opens_the_account_that_was_registered_with_it() {
         assert_eq!(login.http(&request).await.status, 200, "{password:?}");
     });
     attempts.buffer_unordered(2).collect::<Vec<_>>().await;
-    for password in bad {
+    for password in invalid {
         let mut user = registration();
         user["password"] = json!(password);
         let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&user);
-        let answer = register.http(&request).await;
-        assert_eq!(answer.status, 422, "{password:?}");
-        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
+        let response = register.http(&request).await;
+        assert_eq!(response.status, 422, "{password:?}");
+        assert_no_leak(
+            response.status,
+            &response.headers.to_string(),
+            &response.body,
+        );
     }
 }
 
 #[tokio::test]
-async fn nobody_logs_in_with_a_text_that_is_no_ones() {
+async fn unknown_credentials_are_401() {
     let login = Function::start("login", &Environment::default()).await;
     for text in strings() {
         let credentials = json!({"email": text, "password": text});
         let request = HttpEvent::new("POST", "/api/auth/login", &[]).json(&credentials);
-        let answer = login.http(&request).await;
-        assert_eq!(answer.status, 401, "{text:?}: {answer:?}");
-        assert_no_leak(answer.status, &answer.headers.to_string(), &answer.body);
+        let response = login.http(&request).await;
+        assert_eq!(response.status, 401, "{text:?}: {response:?}");
+        assert_no_leak(
+            response.status,
+            &response.headers.to_string(),
+            &response.body,
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! Telling a schema that is not as it should be.
+//! Differences between the schema and the expected one.
 
 use tests::database::{TestDatabase, drop_template};
 use tests::function::run;
 
-/// A change to the schema, and the lines by which it is told.
+/// Changes of the schema, with the differences that `migrate --verify` reports.
 const DRIFTS: [(&str, &[&str]); 34] = [
     (
         "ALTER TABLE task RENAME TO tasks",
@@ -125,7 +125,7 @@ const DRIFTS: [(&str, &[&str]); 34] = [
         "DELETE FROM refinery_schema_history WHERE version > 1",
         &["schema version: found 1; expected 2 or later (run the migrations)"],
     ),
-    // What is not of ours, or does as well, is no difference.
+    // Additional objects and compatible changes are not reported.
     (
         "CREATE TABLE other (id integer); ALTER TABLE task ADD COLUMN other integer; CREATE INDEX other_index ON task (other);
          CREATE TYPE other_enum AS ENUM ('a'); CREATE VIEW tasks AS SELECT * FROM task",
@@ -145,8 +145,9 @@ const DRIFTS: [(&str, &[&str]); 34] = [
     ),
 ];
 
-async fn differences(own: &TestDatabase) -> (Option<i32>, Vec<String>) {
-    let output = run("migrate", &["--verify"], &own.environment).await;
+/// The exit status of `migrate --verify` and the differences that it reports.
+async fn differences(database: &TestDatabase) -> (Option<i32>, Vec<String>) {
+    let output = run("migrate", &["--verify"], &database.environment).await;
     let mut lines: Vec<String> = output.text.lines().map(str::to_owned).collect();
     let last = lines.pop().expect("a line");
     if output.status == Some(0) {
@@ -161,37 +162,37 @@ async fn differences(own: &TestDatabase) -> (Option<i32>, Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_kind_of_drift_is_named() {
+async fn every_kind_of_drift_is_reported() {
     let template = TestDatabase::migrated().await.into_template();
     for (change, lines) in DRIFTS {
-        let own = TestDatabase::from_template(&template).await;
-        own.owner.batch_execute(change).await;
+        let database = TestDatabase::from_template(&template).await;
+        database.owner.batch_execute(change).await;
         let status = i32::from(!lines.is_empty());
-        let (found_status, found) = differences(&own).await;
+        let (found_status, found) = differences(&database).await;
         assert_eq!(found, lines, "{change}");
         assert_eq!(found_status, Some(status), "{change}");
-        own.drop().await;
+        database.drop().await;
     }
     drop_template(&template).await;
 }
 
 #[tokio::test]
-async fn all_drift_is_named_at_once() {
-    let own = TestDatabase::migrated().await;
-    let chosen = [1, 6, 8, 13, 16, 19, 21, 25].map(|number| DRIFTS[number]);
+async fn all_drift_is_reported_at_once() {
+    let database = TestDatabase::migrated().await;
+    let drifts = [1, 6, 8, 13, 16, 19, 21, 25].map(|number| DRIFTS[number]);
     let mut expected = Vec::new();
-    for (change, lines) in chosen {
-        own.owner.batch_execute(change).await;
+    for (change, lines) in drifts {
+        database.owner.batch_execute(change).await;
         expected.extend_from_slice(lines);
     }
-    let (status, mut found) = differences(&own).await;
+    let (status, mut found) = differences(&database).await;
     found.sort();
     expected.sort_unstable();
-    assert_eq!((status, found.len()), (Some(1), chosen.len()), "{found:?}");
+    assert_eq!((status, found.len()), (Some(1), drifts.len()), "{found:?}");
     assert_eq!(found, expected);
 
-    // A run of the migrations finds them, too.
-    let output = run("migrate", &[], &own.environment).await;
+    // The migrations report the differences too.
+    let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(1), "{}", output.text);
     for line in expected {
         assert!(
@@ -200,13 +201,13 @@ async fn all_drift_is_named_at_once() {
             output.text
         );
     }
-    own.drop().await;
+    database.drop().await;
 }
 
 #[tokio::test]
-async fn a_database_without_tables_lacks_them_all() {
-    let own = TestDatabase::empty().await;
-    let (status, found) = differences(&own).await;
+async fn an_empty_database_is_missing_all_tables() {
+    let database = TestDatabase::empty().await;
+    let (status, found) = differences(&database).await;
     assert_eq!(status, Some(1));
     for line in [
         "table user: missing",
@@ -219,8 +220,8 @@ async fn a_database_without_tables_lacks_them_all() {
     let tables =
         "SELECT count(*) AS tables FROM information_schema.tables WHERE table_schema = 'public'";
     assert_eq!(
-        own.owner.query_one(tables, &[]).await,
+        database.owner.query_one(tables, &[]).await,
         serde_json::json!({"tables": 0})
     );
-    own.drop().await;
+    database.drop().await;
 }

@@ -1,51 +1,50 @@
-//! Who may do what: every route that asks who is calling, and every kind of caller.
+//! Authentication and authorization: every route that needs a token, with every kind of caller.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tests::database;
+use tests::database::Database;
+use tests::fixtures::{Fixtures, RouteCase};
 use tests::function::{Environment, Function, HttpEvent};
+use tests::routes::{route, routes};
 use tests::token::{decode_part, encode_part, header, sign, sign_with_header};
 use tests::unique;
 
-use tests::fixtures::{Fixtures, RouteCase};
-use tests::routes::{route, routes};
+/// The status and the `detail` of an error response.
+type Rejection = (u64, &'static str);
 
-/// An answer: its status and its `detail`.
-type Refusal = (u64, &'static str);
-
-const NOT_AUTHENTICATED: Refusal = (401, "Not authenticated");
-const OTHER_SCHEME: Refusal = (401, "Invalid authentication credentials");
-const INVALID: Refusal = (401, "Could not validate credentials");
-const NOT_YOURS: Refusal = (403, "Not authorized to access this user's tasks");
-const NOT_YOURS_TO_CREATE: Refusal = (403, "Not authorized to create tasks for this user");
-const NOT_FOUND: Refusal = (404, "Task not found");
+const NOT_AUTHENTICATED: Rejection = (401, "Not authenticated");
+const UNSUPPORTED_SCHEME: Rejection = (401, "Invalid authentication credentials");
+const INVALID_TOKEN: Rejection = (401, "Could not validate credentials");
+const OTHER_USER: Rejection = (403, "Not authorized to access this user's tasks");
+const CREATE_FOR_OTHER_USER: Rejection = (403, "Not authorized to create tasks for this user");
+const TASK_NOT_FOUND: Rejection = (404, "Task not found");
 
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("a time after 1970").as_secs()
 }
 
-/// What callers put into the header `Authorization` who are not the one whose token this is, and what they get.
-fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refusal)> {
-    let good = decode_part(token, 1);
+/// Invalid values of the `Authorization` header, built from a valid token, with the expected responses.
+fn invalid_credentials(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Rejection)> {
+    let claims = decode_part(token, 1);
     let with = |name: &str, value: Value| {
-        let mut claims = good.clone();
-        claims[name] = value;
-        sign(&claims, key)
+        let mut changed = claims.clone();
+        changed[name] = value;
+        sign(&changed, key)
     };
     let without = |name: &str| {
-        let mut claims = good.clone();
-        claims.as_object_mut().expect("an object").remove(name);
-        sign(&claims, key)
+        let mut changed = claims.clone();
+        changed.as_object_mut().expect("an object").remove(name);
+        sign(&changed, key)
     };
     let parts: Vec<_> = token.split('.').collect();
-    let other_key = "of whom no one has heard, though it is long enough";
-    let pointing = json!({
+    let other_key = "another key, which is long enough for HS256";
+    let with_key_location = json!({
         "alg": "HS256", "typ": "JWT", "kid": "../../dev/null", "jku": "https://example.com/keys"
     });
-    let mut altered = good.clone();
+    let mut altered = claims.clone();
     altered["sub"] = json!("1");
     let tokens = [
         ("no JWT", "a".to_owned()),
@@ -86,13 +85,13 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
                 parts[2]
             ),
         ),
-        ("HS384", sign_with_header(&header("HS384"), &good, key)),
-        ("HS512", sign_with_header(&header("HS512"), &good, key)),
-        ("another key", sign(&good, other_key)),
-        ("an empty key", sign(&good, "")),
+        ("HS384", sign_with_header(&header("HS384"), &claims, key)),
+        ("HS512", sign_with_header(&header("HS512"), &claims, key)),
+        ("another key", sign(&claims, other_key)),
+        ("an empty key", sign(&claims, "")),
         (
             "another key, and where to find it",
-            sign_with_header(&pointing, &good, other_key),
+            sign_with_header(&with_key_location, &claims, other_key),
         ),
         ("expired", with("exp", json!(now() - 1))),
         ("never expires", without("exp")),
@@ -120,52 +119,55 @@ fn impostors(token: &str, key: &str) -> Vec<(&'static str, Option<String>, Refus
         (
             "another scheme",
             Some(format!("Basic {token}")),
-            OTHER_SCHEME,
+            UNSUPPORTED_SCHEME,
         ),
     ];
-    let tokens = tokens.map(|(who, token)| (who, Some(format!("Bearer {token}")), INVALID));
+    let tokens = tokens.map(|(case, token)| (case, Some(format!("Bearer {token}")), INVALID_TOKEN));
     headers.into_iter().chain(tokens).collect()
 }
 
-/// Sees that a request is refused.
-async fn assert_refused(function: &Function, case: &str, request: &HttpEvent, refusal: Refusal) {
-    let answer = function.http(request).await;
-    let (status, detail) = refusal;
+/// Asserts that a request is rejected.
+async fn assert_refused(
+    function: &Function,
+    case: &str,
+    request: &HttpEvent,
+    rejection: Rejection,
+) {
+    let response = function.http(request).await;
+    let (status, detail) = rejection;
     assert_eq!(
-        (answer.status, &answer.body),
+        (response.status, &response.body),
         (status, &json!({"detail": detail})),
         "{case}"
     );
     let challenge = (status == 401).then_some("Bearer");
     assert_eq!(
-        answer.headers["www-authenticate"].as_str(),
+        response.headers["www-authenticate"].as_str(),
         challenge,
         "{case}"
     );
 }
 
 #[tokio::test]
-async fn no_route_lets_in_who_is_not_the_one_their_token_says() {
+async fn forged_and_invalid_credentials_are_rejected() {
     let key = std::env::var("SECRET_KEY").expect("a key");
-    let database = database::connect_or_skip("who may do what")
-        .await
-        .expect("a DATABASE_URL");
+    let database = Database::from_env().await;
     let fixtures = Fixtures::new().await;
     let routes = routes().iter().filter(|route| route.needs_token);
     join_all(routes.map(async |route| {
         let function = Function::start(route.function, &Environment::default()).await;
         let route_case = fixtures.route_case(route).await;
         let before = route_case.snapshot(&database).await;
-        for (who, header, refusal) in impostors(&route_case.token, &key) {
+        for (case, header, rejection) in invalid_credentials(&route_case.token, &key) {
             let request = match header {
                 Some(header) => route_case.request().header("authorization", &header),
                 None => route_case.request().anonymous(),
             };
             assert_refused(
                 &function,
-                &format!("{}: {who}", route.function),
+                &format!("{}: {case}", route.function),
                 &request,
-                refusal,
+                rejection,
             )
             .await;
         }
@@ -175,18 +177,16 @@ async fn no_route_lets_in_who_is_not_the_one_their_token_says() {
             "{}",
             route.function
         );
-        // And the one whose token it is.
-        let answer = function.http(&route_case.request()).await;
-        assert!(route_case.is_success(&answer), "{route:?}: {answer:?}");
+        // The valid token still works.
+        let response = function.http(&route_case.request()).await;
+        assert!(route_case.is_success(&response), "{route:?}: {response:?}");
     }))
     .await;
 }
 
 #[tokio::test]
-async fn no_route_lets_in_whose_session_is_over_or_whose_account_is_gone() {
-    let database = database::connect_or_skip("dead sessions")
-        .await
-        .expect("a DATABASE_URL");
+async fn ended_sessions_and_deleted_accounts_are_rejected() {
+    let database = Database::from_env().await;
     let fixtures = Fixtures::new().await;
     let routes = routes().iter().filter(|route| route.needs_token);
     join_all(routes.map(async |route| {
@@ -209,11 +209,11 @@ async fn no_route_lets_in_whose_session_is_over_or_whose_account_is_gone() {
                 .await;
             let before = route_case.snapshot(&database).await;
             let case = format!("{}: {end}", route.function);
-            // Logging out a second time is no error.
+            // A second logout succeeds.
             if (route.function, end) == ("logout", "revoked") {
                 assert_eq!(function.http(&route_case.request()).await.status, 200);
             } else {
-                assert_refused(&function, &case, &route_case.request(), INVALID).await;
+                assert_refused(&function, &case, &route_case.request(), INVALID_TOKEN).await;
             }
             assert_eq!(route_case.snapshot(&database).await, before, "{case}");
         }
@@ -222,62 +222,60 @@ async fn no_route_lets_in_whose_session_is_over_or_whose_account_is_gone() {
 }
 
 #[tokio::test]
-async fn no_one_reaches_the_tasks_of_another() {
-    let database = database::connect_or_skip("tasks of others")
-        .await
-        .expect("a DATABASE_URL");
+async fn tasks_of_other_users_are_inaccessible() {
+    let database = Database::from_env().await;
     let fixtures = Fixtures::new().await;
     let routes = routes().iter().filter(|route| route.has_path_id());
     join_all(routes.map(async |route| {
         let function = Function::start(route.function, &Environment::default()).await;
-        let (victim, thief) = (
+        let (owner, other) = (
             fixtures.route_case(route).await,
             fixtures.route_case(route).await,
         );
-        let books = async || {
+        let snapshots = async || {
             [
-                victim.snapshot(&database).await,
-                thief.snapshot(&database).await,
+                owner.snapshot(&database).await,
+                other.snapshot(&database).await,
             ]
         };
-        let before = books().await;
-        let refusal = match route.function {
-            "create-task" => NOT_YOURS_TO_CREATE,
-            _ => NOT_YOURS,
+        let before = snapshots().await;
+        let rejection = match route.function {
+            "create-task" => CREATE_FOR_OTHER_USER,
+            _ => OTHER_USER,
         };
         let name = route.function;
-        // Their own token, and another's path.
-        let request = victim.request().bearer(&thief.token);
-        assert_refused(&function, name, &request, refusal).await;
-        // Their own token and path, and another's task.
+        // The caller's token and another user's path.
+        let request = owner.request().bearer(&other.token);
+        assert_refused(&function, name, &request, rejection).await;
+        // The caller's token and path, and another user's task.
         if route.has_task_id() {
-            for task_id in [victim.task_id.as_str(), "999999999999999999999", "-1"] {
-                let request = thief.with_task_id(task_id).request();
-                assert_refused(&function, name, &request, NOT_FOUND).await;
+            for task_id in [owner.task_id.as_str(), "999999999999999999999", "-1"] {
+                let request = other.with_task_id(task_id).request();
+                assert_refused(&function, name, &request, TASK_NOT_FOUND).await;
             }
         }
-        // Their own path, and another's id in the body and the query.
+        // The caller's path, and another user's id in the body and the query.
         if name == "create-task" {
             let body =
-                json!({"title": "new", "user_id": victim.user_id_number(), "id": victim.task_id});
-            let query = format!("user_id={}", victim.user_id_number());
-            let answer = function
-                .http(&thief.request().json(&body).query(&query))
+                json!({"title": "new", "user_id": owner.user_id_number(), "id": owner.task_id});
+            let query = format!("user_id={}", owner.user_id_number());
+            let response = function
+                .http(&other.request().json(&body).query(&query))
                 .await;
             assert_eq!(
-                (answer.status, &answer.body["user_id"]),
-                (201, &json!(thief.user_id_number()))
+                (response.status, &response.body["user_id"]),
+                (201, &json!(other.user_id_number()))
             );
-            assert_eq!(victim.snapshot(&database).await, before[0]);
+            assert_eq!(owner.snapshot(&database).await, before[0]);
         } else {
-            assert_eq!(books().await, before, "{name}");
+            assert_eq!(snapshots().await, before, "{name}");
         }
     }))
     .await;
 }
 
 #[tokio::test]
-async fn a_rotation_of_the_key_logs_no_one_out() {
+async fn key_rotation_keeps_sessions_valid() {
     let (old, new) = (unique().repeat(2), unique().repeat(2));
     let environment = Environment::default();
     let signing = |key: &str| environment.clone().with("SECRET_KEY", key);
@@ -290,7 +288,7 @@ async fn a_rotation_of_the_key_logs_no_one_out() {
         .await
         .route_case(route("me"))
         .await;
-    for (step, environment, of_old, of_new) in [
+    for (step, environment, old_status, new_status) in [
         ("before", signing(&old), 200, 401),
         ("the new key is known", accepting(&old, &new), 200, 200),
         ("the new key signs", accepting(&new, &old), 200, 200),
@@ -300,20 +298,20 @@ async fn a_rotation_of_the_key_logs_no_one_out() {
         let status = async |route_case: &RouteCase| me.http(&route_case.request()).await.status;
         assert_eq!(
             (status(&before).await, status(&after).await),
-            (of_old, of_new),
+            (old_status, new_status),
             "{step}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_previous_key_may_be_shorter_than_a_new_one_has_to_be() {
+async fn the_previous_key_may_be_short() {
     let environment = Environment::default();
     let route_case = Fixtures::in_environment(&environment)
         .await
         .route_case(route("me"))
         .await;
-    let short = "the former service's";
+    let short = "the legacy service's";
     let token = sign(&decode_part(&route_case.token, 1), short);
     let me = Function::start("me", &environment.with("SECRET_KEY_PREVIOUS", short)).await;
     assert_eq!(
