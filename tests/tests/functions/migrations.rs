@@ -103,6 +103,21 @@ async fn a_failed_migration_rolls_back_and_fails_the_run() {
 }
 
 #[tokio::test]
+async fn a_migration_that_was_edited_is_refused_with_advice() {
+    let database = TestDatabase::migrated().await;
+    let edit = "UPDATE refinery_schema_history SET checksum = '1' WHERE version = 1";
+    database.owner.batch_execute(edit).await;
+    let output = run("migrate", &[], &database.environment).await;
+    assert_eq!(output.status, Some(1), "{}", output.text);
+    assert!(
+        output.text.contains("a migration was edited") && output.text.contains("./dev reset"),
+        "{}",
+        output.text
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn a_pooled_host_is_rejected_as_the_direct_one() {
     let environment = Environment::default().with(
         "DATABASE_URL_UNPOOLED",
@@ -293,6 +308,7 @@ async fn the_application_role_gets_only_needed_privileges() {
     assert_eq!(
         database.owner.query(PRIVILEGES, &[&role]).await,
         [
+            json!({"object": "active_session", "privileges": "SELECT"}),
             json!({"object": "attempt", "privileges": "DELETE INSERT SELECT UPDATE"}),
             json!({"object": "refinery_schema_history", "privileges": "SELECT"}),
             json!({"object": "session", "privileges": "DELETE INSERT SELECT UPDATE"}),

@@ -16,8 +16,8 @@ async fn only_expired_sessions_are_deleted_in_batches() {
          INSERT INTO session (user_id, token_jti, token, expires_at, revoked)
          SELECT {user_id}, 'live-' || n, n, now() AT TIME ZONE 'utc' + interval '1 h', n % 2 = 0
          FROM generate_series(1, 3000) AS n;
-         INSERT INTO attempt (key, remaining, window_ends_at, expires_at)
-         SELECT int4send(n), 0, now(), now() + CASE WHEN n > 7000 THEN interval '1 h' ELSE interval '0' END
+         INSERT INTO attempt (key, used, window_started_at, last_used_at, expires_at)
+         SELECT int4send(n), 1, now(), now(), now() + CASE WHEN n > 7000 THEN interval '1 h' ELSE interval '0' END
          FROM generate_series(1, 7003) AS n;"
     );
     database.owner.batch_execute(&fill).await;

@@ -120,7 +120,8 @@ impl RateLimitFixture {
     /// Moves the times in the database into the past.
     async fn advance_time(&self, seconds: i64) {
         let update = format!(
-            "UPDATE attempt SET window_ends_at = window_ends_at - interval '{seconds} s',
+            "UPDATE attempt SET window_started_at = window_started_at - interval '{seconds} s',
+                                last_used_at = last_used_at - interval '{seconds} s',
                                 known_until = known_until - interval '{seconds} s',
                                 expires_at = expires_at - interval '{seconds} s'"
         );

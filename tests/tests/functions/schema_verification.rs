@@ -26,8 +26,8 @@ const DRIFTS: [(&str, &[&str]); 34] = [
         &["table task, column due_date: found character varying(49); expected character varying(50), or wider"],
     ),
     (
-        "ALTER TABLE session ALTER expires_at TYPE timestamptz",
-        &["table session, column expires_at: found timestamp with time zone NOT NULL; expected timestamp without time zone NOT NULL"],
+        "ALTER TABLE \"user\" ALTER updated_at DROP DEFAULT, ALTER updated_at TYPE timestamptz",
+        &["table user, column updated_at: found timestamp with time zone NOT NULL; expected timestamp without time zone NOT NULL DEFAULT (now() AT TIME ZONE 'utc'::text)"],
     ),
     (
         "ALTER TABLE task ALTER title DROP NOT NULL",
@@ -107,23 +107,23 @@ const DRIFTS: [(&str, &[&str]); 34] = [
     ),
     (
         "DROP TRIGGER update_task_updated_at ON task",
-        &["table task, trigger update_task_updated_at: missing; expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION update_updated_at_column()"],
+        &["table task, trigger update_task_updated_at: missing; expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION todo_set_updated_at()"],
     ),
     (
-        "CREATE OR REPLACE TRIGGER update_task_updated_at BEFORE UPDATE ON task FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()",
-        &["table task, trigger update_task_updated_at: found BEFORE UPDATE FOR EACH ROW EXECUTE FUNCTION update_updated_at_column(); expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION update_updated_at_column()"],
+        "CREATE OR REPLACE TRIGGER update_task_updated_at BEFORE UPDATE ON task FOR EACH ROW EXECUTE FUNCTION todo_set_updated_at()",
+        &["table task, trigger update_task_updated_at: found BEFORE UPDATE FOR EACH ROW EXECUTE FUNCTION todo_set_updated_at(); expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION todo_set_updated_at()"],
     ),
     (
         "ALTER TABLE \"user\" DISABLE TRIGGER set_user_email_key",
         &["table user, trigger set_user_email_key: found BEFORE INSERT OR UPDATE OF email FOR EACH ROW EXECUTE FUNCTION set_user_email_key() DISABLED; expected BEFORE INSERT OR UPDATE OF email FOR EACH ROW EXECUTE FUNCTION set_user_email_key()"],
     ),
     (
-        "CREATE OR REPLACE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-        &["function update_updated_at_column(): found BEGIN RETURN NEW; END; expected BEGIN NEW.updated_at := now() AT TIME ZONE 'utc'; RETURN NEW; END"],
+        "CREATE OR REPLACE FUNCTION todo_set_updated_at() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        &["function todo_set_updated_at(): found RETURNS trigger LANGUAGE plpgsql AS BEGIN RETURN NEW; END; expected RETURNS trigger LANGUAGE plpgsql SET search_path=pg_catalog, pg_temp AS BEGIN NEW.updated_at := greatest(OLD.updated_at + interval '1 microsecond', clock_timestamp() AT TIME ZONE 'utc'); RETURN NEW; END"],
     ),
     (
         "DELETE FROM refinery_schema_history WHERE version > 1",
-        &["schema version: found 1; expected 2 or later (run the migrations)"],
+        &["schema version: found 1; expected 3 or later (run the migrations)"],
     ),
     // Additional objects and compatible changes are not reported.
     (
@@ -174,6 +174,56 @@ async fn every_kind_of_drift_is_reported() {
         database.drop().await;
     }
     drop_template(&template).await;
+}
+
+#[tokio::test]
+async fn a_changed_view_and_a_changed_function_are_reported() {
+    for (change, line) in [
+        (
+            "DROP VIEW active_session",
+            "view active_session: missing; expected SELECT id, user_id, token_jti",
+        ),
+        (
+            "DROP VIEW active_session; CREATE VIEW active_session AS SELECT id, user_id, token_jti FROM session",
+            "view active_session, column kind: missing; expected text",
+        ),
+        (
+            "DO $$ BEGIN EXECUTE replace('CREATE OR REPLACE VIEW active_session AS ' || pg_get_viewdef('active_session'),
+                                         'NOT revoked', 'true'); END $$",
+            "view active_session: found SELECT id, user_id, token_jti",
+        ),
+        (
+            "ALTER FUNCTION consume_attempt(bytea[], integer[], integer[], interval) RESET search_path",
+            "function consume_attempt(bytea[], integer[], integer[], interval): found RETURNS integer LANGUAGE plpgsql AS",
+        ),
+        (
+            "DROP FUNCTION consume_registration_attempt",
+            "function consume_registration_attempt(bytea, integer): missing; expected RETURNS integer",
+        ),
+    ] {
+        let database = TestDatabase::migrated().await;
+        database.owner.batch_execute(change).await;
+        let (status, found) = differences(&database).await;
+        assert!(
+            found.iter().any(|found| found.starts_with(line)),
+            "{change}: {found:?}"
+        );
+        assert_eq!(status, Some(1), "{change}");
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_catalog_is_that_of_a_fresh_database() {
+    let database = TestDatabase::migrated().await;
+    let output = run("migrate", &["--print-catalog"], &database.environment).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
+    assert_eq!(
+        output.text,
+        tests::read("sql/catalog.txt"),
+        "run ./dev catalog, and review what it changes in sql/catalog.txt"
+    );
+    database.drop().await;
 }
 
 #[tokio::test]

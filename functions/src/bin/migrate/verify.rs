@@ -118,6 +118,7 @@ pub(crate) async fn differences(client: &Client) -> Result<Vec<String>, MigrateE
     let exists =
         |relation: &str| found(relation, "table").is_some() || found(relation, "view").is_some();
 
+    let views = views();
     let differences = expected().filter_map(|object| {
         let Object {
             relation,
@@ -132,6 +133,7 @@ pub(crate) async fn differences(client: &Client) -> Result<Vec<String>, MigrateE
         let label = match (relation, is_relation) {
             ("", _) => name.to_owned(),
             (_, true) => format!("{name} {relation}"),
+            (_, false) if views.contains(&relation) => format!("view {relation}, {name}"),
             (_, false) => format!("table {relation}, {name}"),
         };
         let may_be_wider = MAY_BE_WIDER.contains(&(relation, name));
