@@ -4,6 +4,9 @@
 -- Users who existed before the adoption have their old password again, even if they changed it since. Users who registered
 -- since keep their accounts and data, but cannot log in to the legacy service, which does not know their kind of hash. To
 -- move forward again, run the migrations.
+--
+-- Columns that a migration has added stay where they are, with their data: they are NULL or have a default, so that the
+-- inserts of the legacy service succeed.
 
 BEGIN;
 
@@ -69,10 +72,6 @@ ALTER TABLE public.task
 DROP TYPE public.priority_enum;
 
 ALTER TABLE public.session
-    DROP COLUMN kind,
-    DROP COLUMN name,
-    DROP COLUMN scope,
-    DROP COLUMN authenticated_at,
     ADD COLUMN IF NOT EXISTS last_used_at timestamp,
     ADD COLUMN IF NOT EXISTS revoked_at timestamp,
     ALTER token TYPE varchar(500),
