@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use shared::Cause;
-use shared::database::{ConnectError, DatabaseUrl, Tls, retry_with_backoff};
+use shared::database::{ConnectError, DatabaseUrl, Tls, retry_with_backoff, schema_version};
 use tokio::sync::mpsc;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
@@ -123,4 +123,11 @@ fn is_refused_setting(error: &tokio_postgres::Error) -> bool {
     error
         .as_db_error()
         .is_some_and(|error| error.message().contains(REFUSED_SETTING))
+}
+
+/// The schema's version.
+pub(crate) async fn read_version(client: &Client) -> Result<i32, MigrateError> {
+    schema_version::read(client)
+        .await
+        .map_err(MigrateError::from_step("reading the schema's version"))
 }

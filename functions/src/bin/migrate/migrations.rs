@@ -5,12 +5,12 @@ use std::time::Duration;
 use refinery::Runner;
 use refinery::error::Kind;
 use shared::Cause;
-use shared::database::schema_version::{self, CURRENT_VERSION};
+use shared::database::schema_version::CURRENT_VERSION;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::connection::{MigrationConnection, TABLE_LOCK};
+use crate::connection::{MigrationConnection, TABLE_LOCK, read_version};
 use crate::error::MigrateError;
 use crate::migration_settings::MigrationSettings;
 use crate::roles::{self, Grants};
@@ -97,13 +97,6 @@ pub(crate) async fn version_in_use(
     } else {
         read_version(&client).await.map(Some)
     }
-}
-
-/// The schema's version.
-pub(crate) async fn read_version(client: &Client) -> Result<i32, MigrateError> {
-    schema_version::read(client)
-        .await
-        .map_err(MigrateError::from_step("reading the schema's version"))
 }
 
 fn runner() -> Runner {

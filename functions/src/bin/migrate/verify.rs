@@ -4,10 +4,9 @@
 use shared::database::schema_version::CURRENT_VERSION;
 use tokio_postgres::Client;
 
-use crate::connection::MigrationConnection;
+use crate::connection::{MigrationConnection, read_version};
 use crate::error::MigrateError;
 use crate::migration_settings::MigrationSettings;
-use crate::migrations::read_version;
 
 const CATALOG: &str = include_str!("catalog.sql");
 
