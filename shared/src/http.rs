@@ -1,4 +1,4 @@
-//! HTTP as the functions speak it: requests, replies, errors, the access log, and the [`serve`] that every main calls.
+//! HTTP as the functions speak it: requests, replies, errors, the access log, and the [`serve()`] that every main calls.
 
 mod access_log;
 pub mod app;

@@ -1,4 +1,4 @@
-//! Tasks: statements and operations. [`fields`] has the fields of a task and their rules.
+//! Tasks: statements and operations. `tasks/fields.rs` has the fields of a task and their rules.
 //!
 //! Every statement also checks, in the same round trip, that the caller's session is active. It returns no row where the
 //! session is not active, and a row of nulls where the caller has no such task.

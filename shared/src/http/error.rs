@@ -6,7 +6,7 @@ use crate::cause::Cause;
 use crate::validation::{InvalidInput, Violation};
 use crate::{auth, database};
 
-/// Why a request does not succeed. An error of a handler is an answer: [`Error::answer`] has the status and the text.
+/// Why a request does not succeed. An error of a handler is an answer: `Error::answer` has the status and the text.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The path or the body breaks rules.
