@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use syn::Item;
 use tests::openapi::functions;
 use tests::{read, template};
 
 use crate::files::{assert_no_problems, try_read};
 use crate::openapi::document;
 use crate::routes::{binaries, local_router_routes};
+use crate::rust::parse;
 
 #[test]
 fn a_new_route_is_in_every_file_that_lists_routes() {
@@ -68,18 +70,13 @@ fn openapi_fields() -> Fields {
 
 /// The fields of `struct Task`.
 fn struct_fields(source: &str) -> Fields {
-    let lines = source.lines().map(str::trim);
-    let body = lines
-        .skip_while(|line| !line.contains("struct Task {"))
-        .skip(1)
-        .take_while(|line| *line != "}");
-    let fields = body.filter_map(|line| {
-        let name = line.split_once(": ")?.0;
-        let name = name.rsplit(' ').next()?;
-        let is_field = !line.starts_with('#') && !line.starts_with("//");
-        is_field.then(|| name.to_owned())
+    let items = parse(STRUCT, source).items.into_iter();
+    let task = items.filter_map(|item| match item {
+        Item::Struct(item) if item.ident == "Task" => Some(item.fields),
+        _ => None,
     });
-    fields.collect()
+    let names = task.flatten().filter_map(|field| field.ident);
+    names.map(|name| name.to_string()).collect()
 }
 
 /// The columns of the table task, from lines `task<TAB>column <name><TAB>…`.
@@ -150,32 +147,31 @@ fn a_field_of_a_task_is_in_every_file_that_lists_them() {
     assert_no_problems(&problems);
 }
 
+fn fields<const N: usize>(names: [&str; N]) -> Fields {
+    names.map(str::to_owned).into()
+}
+
 #[test]
-fn the_fields_are_read_from_each_form() {
-    let fields = |names: &[&str]| -> Fields { names.iter().map(|&name| name.into()).collect() };
-    let source = "struct NewTask {\n    no: u8,\n}\n/// A task.\npub struct Task {\n    /// Id: no.\n    pub id: i32,\n    \
-                  #[serde(rename = \"no: no\")]\n    pub(crate) title: String,\n    tags: Option<String>,\n}\nlet no: u8;";
-    assert_eq!(struct_fields(source), fields(&["id", "title", "tags"]));
+fn the_fields_are_read_from_the_catalog_and_the_documentation() {
     let catalog = "task\tcolumn id\tinteger\ntask\tindex no\t\nuser\tcolumn no\ttext\ntask\tcolumn title\ttext";
-    assert_eq!(columns(catalog), fields(&["id", "title"]));
+    assert_eq!(columns(catalog), fields(["id", "title"]));
     let document = "tasks\n\ntask   {\"id\":int,\"title\",\n        \"tags\"}   this order\n";
-    assert_eq!(documented_keys(document), fields(&["id", "title", "tags"]));
+    assert_eq!(documented_keys(document), fields(["id", "title", "tags"]));
 }
 
 #[test]
 fn a_forgotten_field_is_reported_with_its_place() {
-    let fields = |names: &[&str]| -> Fields { names.iter().map(|&name| name.into()).collect() };
     let mut places = BTreeMap::from([
-        (OPENAPI, fields(&["id", "colour"])),
-        (CATALOG, fields(&["id", "version", "colour"])),
-        (STRUCT, fields(&["id", "colour"])),
+        (OPENAPI, fields(["id", "colour"])),
+        (CATALOG, fields(["id", "version", "colour"])),
+        (STRUCT, fields(["id", "colour"])),
     ]);
     assert_eq!(missing_fields(&places), [""; 0]);
-    places.insert(STRUCT, fields(&["id"]));
+    places.insert(STRUCT, fields(["id"]));
     assert_eq!(
         missing_fields(&places),
         [format!("`colour` is missing in {STRUCT}")]
     );
-    places.insert(OPENAPI, fields(&["id", "version"]));
+    places.insert(OPENAPI, fields(["id", "version"]));
     assert_eq!(missing_fields(&places).len(), 3);
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use tests::openapi::{functions, operations};
 use tests::{read, root, template};
 
-use crate::files::toml;
+use crate::files::{assert_no_problems, toml};
 use crate::openapi::summary;
 
 /// A route: its method, its path, and the binary that serves it.
@@ -27,11 +27,23 @@ pub(crate) fn binaries() -> BTreeSet<String> {
     names.collect()
 }
 
-fn openapi_routes() -> BTreeSet<Route> {
+/// Compares the routes that a file lists with those of openapi.yaml.
+#[track_caller]
+fn assert_routes_of_openapi(file: &str, routes: &BTreeSet<Route>) {
     let operations = operations().into_iter();
-    operations
+    let expected: BTreeSet<Route> = operations
         .map(|operation| (operation.method, operation.path, operation.function))
-        .collect()
+        .collect();
+    let mut problems = Vec::new();
+    for route @ (method, path, function) in expected.symmetric_difference(routes) {
+        let problem = if routes.contains(route) {
+            "is not in openapi.yaml"
+        } else {
+            "is missing"
+        };
+        problems.push(format!("{file}: {method} {path} of `{function}` {problem}"));
+    }
+    assert_no_problems(&problems);
 }
 
 /// The routes of `cargo lambda watch`, from Cargo.toml.
@@ -87,12 +99,12 @@ fn readme_table() -> String {
 
 #[test]
 fn the_local_router_has_the_routes_of_openapi_yaml() {
-    assert_eq!(local_router_routes(), openapi_routes(), "Cargo.toml");
+    assert_routes_of_openapi("Cargo.toml", &local_router_routes());
 }
 
 #[test]
 fn the_template_has_the_routes_of_openapi_yaml() {
-    assert_eq!(template_routes(), openapi_routes(), "template.yaml");
+    assert_routes_of_openapi("template.yaml", &template_routes());
 }
 
 #[test]
