@@ -60,7 +60,7 @@ impl Account {
         let (one, other) = (self.function(first.0).await, self.function(second.0).await);
         let holder = self.database.connect().await;
         holder
-            .batch_execute("BEGIN; SELECT FROM \"user\" FOR UPDATE")
+            .batch_execute("BEGIN; SELECT FROM \"user\" FOR NO KEY UPDATE")
             .await;
         let (first, second, ()) = tokio::join!(
             one.http(&first.1),
