@@ -147,7 +147,9 @@ async fn serve(mut client: TlsStream<TcpStream>, server: String, state: Arc<Mute
             sleep(CANCEL_DELAY).await;
             let mut server = connect(&server).await;
             server.write_all(&first_message).await.expect("a server");
-            server.shutdown().await.expect("a server");
+            server.flush().await.expect("a server");
+            // As libpq does: old versions of PgBouncer crash when the connection is closed before they have answered.
+            let _ = server.read_u8().await;
         }
     } else if let Some(rejection) = rejection {
         client.write_all(&rejection).await.expect("a client");

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 const LONG_IDLE: Duration = Duration::from_millis(5_200);
 
 /// The time to find that a connection is dead and to open another one, on a busy machine.
-const HEALTH_CHECK_AND_RECONNECT: Duration = Duration::from_secs(3);
+const HEALTH_CHECK_AND_RECONNECT: Duration = Duration::from_secs(6);
 
 /// The time in which a request without a connection gets its response.
 const WITHOUT_CONNECTION: Duration = Duration::from_secs(6);
