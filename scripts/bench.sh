@@ -13,7 +13,7 @@ run_benchmark() {
   with_lock setup need_build_tools python openssl ps taskset "$(database_server)" "$(database_pooler)"
   with_lock setup need_argon2
   with_lock setup need_cargo_lambda
-  with_lock setup need_deployment_tools
+  with_lock setup need_zig
   build_release -p functions -p baseline --bins
   step "Building the benchmark"
   cargo bench -p tests --bench performance --no-run

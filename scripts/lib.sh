@@ -22,6 +22,17 @@ refuse_usage() {
   exit 2
 }
 
+# Joins words as in `a, b and c`.
+joined() {
+  local text=$1
+  shift
+  while [ $# -gt 1 ]; do
+    text+=", $1"
+    shift
+  done
+  echo "$text${1:+ and $1}"
+}
+
 refuse_arguments() { [ $# -eq 0 ] || refuse_usage "unexpected argument '$1'"; }
 
 # Shows the output of a command only if it fails.

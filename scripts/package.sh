@@ -9,17 +9,13 @@ package_functions() {
   [ $# -le 1 ] || refuse_arguments "${@:2}"
   with_lock setup need_build_tools python
   with_lock setup need_cargo_lambda
-  with_lock setup need_deployment_tools
+  with_lock setup need_sam
+  with_lock setup need_zig
   validate_template --config-env "$stage"
   build_for_lambda --bins
   step "Packaging the functions in .aws-sam/build"
-  sam build --config-env "$stage"
+  "$state/sam/bin/sam" build --config-env "$stage"
   step "Running the packages"
   keep_logs
   PACKAGE=$project/.aws-sam/build run cargo test -p tests --test package
-}
-
-validate_template() {
-  step "Validating and linting template.yaml"
-  sam validate --lint "$@"
 }

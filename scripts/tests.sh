@@ -19,16 +19,6 @@ run_tests() {
     shift
   fi
 
-  if [ "$kind" = all ] || [ "$kind" = project ]; then
-    with_lock setup need_build_tools python
-    with_lock setup need_deployment_tools
-    validate_template
-    step "Linting the workflows"
-    zizmor --offline --persona auditor --strict-collection --no-progress --quiet .
-    with_lock setup need_dependency_tools
-    check_dependencies
-  fi
-
   if [ "$kind" = all ] || [ "$kind" = browser ]; then
     with_lock setup need_browser
   fi
@@ -64,7 +54,7 @@ prepare_tests() {
   take_lock test
   with_lock setup need_build_tools python openssl ps curl strace "$(database_server)" "$(database_pooler)"
   with_lock setup need_cargo_lambda
-  with_lock setup need_deployment_tools
+  with_lock setup need_zig
   build_release --bins
   # For `cargo lambda watch`, as in `./dev up`.
   build --bins

