@@ -10,7 +10,8 @@ run_benchmark() {
   refuse_arguments "$@"
   [ "$(uname)" = Linux ] || die "The benchmark reads CPU and memory from /proc, which exists only on Linux."
   take_lock test
-  with_lock setup need_build_tools python openssl ps taskset "$(database_server)" "$(database_pooler)"
+  with_lock setup need_build_tools python openssl ps taskset
+  with_lock setup need_test_server
   with_lock setup need_argon2
   with_lock setup need_cargo_lambda
   with_lock setup need_zig

@@ -37,9 +37,9 @@ give_to_server_account() {
   [ -z "$account" ] || chown -R "$account:" "$@"
 }
 
-# The folder of the cluster with this name. It is in .dev, unless the account that
-# runs PostgreSQL cannot enter that, for example in a home folder with mode 0700.
-cluster_folder() {
+# The folder for clusters and pinned servers: .dev, unless the account that runs
+# PostgreSQL cannot enter that, for example in a home folder with mode 0700.
+server_home() {
   local home=$state
   make_state_folder
   if ! as_server_account test -x "$state"; then
@@ -48,13 +48,19 @@ cluster_folder() {
       die "$home belongs to another user; remove it."
     ln -sfn "$home" "$state/clusters"
   fi
+  echo "$home"
+}
+
+cluster_folder() {
+  local home
+  home=$(server_home)
   echo "$home/$1"
 }
 
 make_cluster() {
   local cluster=$1 new=$1.new data=$1.new/data server locale=C
   shift
-  server=$(server_programs)
+  server=$(server_programs "${POSTGRES:-$postgres_default}")
   step "Creating a PostgreSQL cluster in $cluster"
   case $cluster in
     "$state"/*) ;;
@@ -106,6 +112,7 @@ SQL
 
 # Upgrades a cluster that was made before there was an application role.
 upgrade_cluster() {
+  need_psql
   step "Letting $database_owner create the role $application_role"
   PGPASSWORD=$(cat "$1/superuser-password") PGSSLMODE=verify-full PGSSLROOTCERT=$tls/ca.crt \
     quietly "$(psql_program)" --no-psqlrc --set ON_ERROR_STOP=1 \
@@ -136,6 +143,8 @@ start_cluster() {
     return
   fi
   [ ! -f "$cluster/port" ] || port=$(cluster_port "$cluster")
+  # Its owner is another if the package of PostgreSQL was installed since the last start.
+  give_to_server_account "$cluster"
   # Several attempts: another program may take the port at this moment, and the
   # processes of a killed server need a moment to end.
   for attempt in 1 2 3 4 5; do

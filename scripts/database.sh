@@ -6,10 +6,15 @@
 # Empty if DATABASE_URL was set by the user.
 database_is_local=
 
-# The tools that the database needs, if it is a local one.
-database_server() { [ -n "${DATABASE_URL+set}" ] || echo postgres; }
+# These two install a server, unless the database is that of DATABASE_URL.
+need_local_server() { [ -n "${DATABASE_URL+set}" ] || need_server "$(cluster_folder postgres)"; }
 
-database_pooler() { [ -n "${DATABASE_URL+set}" ] || echo pgbouncer; }
+need_test_server() {
+  if [ -z "${DATABASE_URL+set}" ]; then
+    need pgbouncer
+    need_server
+  fi
+}
 
 use_database() {
   if [ -n "${DATABASE_URL+set}" ]; then
@@ -69,7 +74,9 @@ stop_local_database() {
 
 reset_local_database() {
   refuse_arguments "$@"
-  with_lock setup need_build_tools python openssl ps postgres
+  with_lock setup need_build_tools python openssl ps
+  with_lock setup need_server "$(cluster_folder postgres)"
+  with_lock setup need_psql
   with_lock setup use_local_database
   step "Emptying the local database"
   psql_on_database_url "$(psql_program)" --no-psqlrc --quiet --set ON_ERROR_STOP=1 --dbname postgres \
@@ -83,7 +90,9 @@ reset_local_database() {
 open_psql() {
   local program
   read_env_file
-  with_lock setup need python openssl ps "$(database_server)"
+  with_lock setup need python openssl ps
+  with_lock setup need_local_server
+  with_lock setup need_psql
   with_lock setup use_database
   program=$(psql_program)
   cd "$called_from" # so that `-f FILE` is relative to the caller's folder
@@ -96,7 +105,8 @@ exec_psql_on_database_url() { exec python3 "$project/scripts/psql.py" "$(ca_bund
 
 migrate_database() {
   read_env_file
-  with_lock setup need_build_tools openssl ps "$(database_server)"
+  with_lock setup need_build_tools openssl ps
+  with_lock setup need_local_server
   build --bin migrate
   with_lock setup use_database
   run_migrate "$@"
@@ -114,7 +124,9 @@ regenerate_catalog() {
   [ -z "${DATABASE_URL+set}" ] ||
     die "catalog creates a database of its own. Unset DATABASE_URL, then run this again."
   take_lock test
-  with_lock setup need_build_tools python openssl ps postgres
+  with_lock setup need_build_tools python openssl ps
+  with_lock setup need_server
+  with_lock setup need_psql
   build --bin migrate
   with_lock setup use_throwaway_database
   step "Applying the migrations"

@@ -22,7 +22,9 @@ has_make() { have make; }
 has_openssl() { have openssl; }
 has_curl() { have curl; }
 has_ps() { have ps; }
-has_postgres() { server_programs >/dev/null; }
+has_postgres() { system_programs system >/dev/null; }
+# The pinned server reads it, and contains no copy.
+has_tzdata() { [ -e /usr/share/zoneinfo/UTC ]; }
 has_taskset() { have taskset; }
 has_pgbouncer() { pgbouncer_program >/dev/null; }
 has_chromium() { chromium_program >/dev/null; }

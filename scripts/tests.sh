@@ -52,7 +52,8 @@ run_tests() {
 
 prepare_tests() {
   take_lock test
-  with_lock setup need_build_tools python openssl ps curl strace "$(database_server)" "$(database_pooler)"
+  with_lock setup need_build_tools python openssl ps curl strace
+  with_lock setup need_test_server
   with_lock setup need_cargo_lambda
   with_lock setup need_zig
   build_release --bins

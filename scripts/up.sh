@@ -20,7 +20,8 @@ serve_locally() {
   port=${port:-${PORT:-9000}}
   require_free_port "$port"
 
-  with_lock setup need_build_tools python openssl ps "$(database_server)"
+  with_lock setup need_build_tools python openssl ps
+  with_lock setup need_local_server
   with_lock setup need_cargo_lambda
   build --bin migrate
   with_lock setup use_database
