@@ -11,14 +11,17 @@ database_owner=todo_owner
 application_role=todo_app
 
 # The account that runs PostgreSQL if this script runs as root, since root may not.
-# It is looked up each time, because the package of PostgreSQL creates it.
+# It is looked up each time, because a package of the system may create it.
 server_account() {
   [ "$(id -u)" != 0 ] || id -un postgres 2>/dev/null || echo nobody
 }
 
-as_server_account() {
-  local account
-  account=$(server_account)
+as_server_account() { as_account "$(server_account)" "$@"; }
+
+# Runs a command as an account, or as the present one if it is empty.
+as_account() {
+  local account=$1
+  shift
   (
     cd / # every account may enter this folder
     if [ -z "$account" ]; then
@@ -132,6 +135,12 @@ cluster_is_running() {
   ps -p "$process" -o args= 2>/dev/null | grep -qF -- "$1/data"
 }
 
+# The account that has started a cluster, if this script runs as root.
+cluster_account() {
+  # shellcheck disable=SC2012 # stat has other options on macOS, and the name of the folder is known
+  if [ "$(id -u)" = 0 ]; then ls -ld "$1/data" | awk '{ print $3 }'; fi
+}
+
 cluster_port() { cat "$1/port"; }
 
 start_cluster() {
@@ -143,7 +152,7 @@ start_cluster() {
     return
   fi
   [ ! -f "$cluster/port" ] || port=$(cluster_port "$cluster")
-  # Its owner is another if the package of PostgreSQL was installed since the last start.
+  # The account is another one if a package has created it since the last start.
   give_to_server_account "$cluster"
   # Several attempts: another program may take the port at this moment, and the
   # processes of a killed server need a moment to end.
@@ -168,7 +177,7 @@ control_cluster() {
   local cluster=$1 server
   shift
   server=$(server_of_cluster "$cluster")
-  quietly as_server_account "$server/pg_ctl" "$@" -D "$cluster/data"
+  quietly as_account "$(cluster_account "$cluster")" "$server/pg_ctl" "$@" -D "$cluster/data"
 }
 
 remove_cluster() {
