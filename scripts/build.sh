@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+#
+# Builds the functions, and applies the migrations.
+
+# Without a package, as `cargo lambda watch` builds. So every dependency has the
+# same features, and the first request finds its binary.
+build() {
+  step "Building (cargo build $*)"
+  cargo build "$@"
+}
+
+build_for_lambda() {
+  step "Building for Lambda (cargo lambda build --release $*)"
+  cargo lambda build --release "$@"
+}
+
+# The same release build is packaged, tested and measured. Systems other than
+# Linux cannot run it, and test their own build.
+build_release() {
+  case $(uname -sm) in
+    'Linux aarch64') build_for_lambda --arm64 "$@" ;;
+    Linux*) build_for_lambda "$@" ;;
+    *) build --release "$@" ;;
+  esac
+}
+
+run_migrate() {
+  cargo run --quiet --bin migrate -- "$@"
+}
+
+# A database of the user is migrated only if it is empty. Others need ./dev migrate.
+apply_migrations() {
+  step "Applying the migrations"
+  if [ "$database_is_local" ]; then
+    run_migrate
+  else
+    run_migrate --if-empty
+  fi
+}
