@@ -213,17 +213,19 @@ async fn forged_and_expired_tokens_are_rejected() {
         ("four parts", format!("{signed}.x")),
         (
             "a changed signature",
-            format!(
-                "{}A{}",
-                &signed[..signed.len() - 10],
-                &signed[signed.len() - 9..]
-            ),
+            with_changed_character(&signed, signed.len() - 10),
         ),
     ] {
         let answer = me(&api, &user, &token).await;
         assert_eq!(answer.status, 401, "{what}");
         answer.assert_refused(401, "Could not validate credentials");
     }
+}
+
+/// The text with another character at this position.
+fn with_changed_character(text: &str, at: usize) -> String {
+    let other = if &text[at..=at] == "A" { "B" } else { "A" };
+    format!("{}{other}{}", &text[..at], &text[at + 1..])
 }
 
 #[tokio::test]
