@@ -37,7 +37,7 @@ run_tests() {
   if [ "$kind" = all ] || [ "$kind" = client ]; then test_client; fi
   # More than there are cores: most tests wait for other processes.
   export RUST_TEST_THREADS=${RUST_TEST_THREADS:-6}
-  [ "${#selection[@]}" = 0 ] || run cargo test "${selection[@]}" -- "$@"
+  [ "${#selection[@]}" = 0 ] || run cargo test --no-fail-fast "${selection[@]}" -- "$@"
   if [ "$kind" = all ] || [ "$kind" = browser ]; then
     step "Opening the page at /docs in Chromium"
     run env CHROMIUM="$(chromium_program)" npm --prefix tests/browser test -- ${1:+"--test-name-pattern=$1"}
