@@ -16,6 +16,7 @@ run_benchmark() {
   with_lock setup need_cargo_lambda
   with_lock setup need_zig
   build_release -p functions -p baseline --bins
+  export FUNCTIONS=$release_folder
   step "Building the benchmark"
   cargo bench -p tests --bench performance --no-run
   make_test_logs

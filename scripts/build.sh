@@ -14,13 +14,17 @@ build_for_lambda() {
   cargo lambda build --release "$@"
 }
 
-# The same release build is packaged, tested and measured. Systems other than
-# Linux cannot run it, and test their own build.
+# The release build that is packaged and measured, and its folder. Systems other
+# than Linux cannot run it, and use a release build of their own.
 build_release() {
+  release_folder=${CARGO_TARGET_DIR:-$project/target}/lambda
   case $(uname -sm) in
     'Linux aarch64') build_for_lambda --arm64 "$@" ;;
     Linux*) build_for_lambda "$@" ;;
-    *) build --release "$@" ;;
+    *)
+      build --release "$@"
+      release_folder=${CARGO_TARGET_DIR:-$project/target}/release
+      ;;
   esac
 }
 

@@ -15,7 +15,7 @@ package_functions() {
   build_for_lambda --bins
   step "Packaging the functions in .aws-sam/build"
   "$state/sam/bin/sam" build --config-env "$stage"
-  step "Running the packages"
+  step "Testing the packages"
   keep_logs
-  PACKAGE=$project/.aws-sam/build run cargo test -p tests --test package
+  FUNCTIONS=$project/.aws-sam/build run cargo test -p tests --test package
 }

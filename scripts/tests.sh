@@ -3,21 +3,33 @@
 # ./dev test, soak and test-database.
 
 run_tests() {
-  local kind=all selection=(-p shared -p tests)
-  if [ "${1:-}" = unit ]; then
-    kind=unit selection=(-p shared)
-    shift
-  elif [ "${1:-}" = browser ]; then
-    kind=browser selection=()
-    shift
-  elif [ "${1:-}" = openapi ] || [ "${1:-}" = client ]; then
-    kind=$1 selection=()
-    shift
-    refuse_arguments "$@"
-  elif [ -n "${1:-}" ] && { [ -f "tests/tests/$1.rs" ] || [ -d "tests/tests/$1" ]; }; then
-    kind=$1 selection=(-p tests --test "$1")
+  local kind=all packaged= selection=(-p shared -p tests)
+  if [ "${1:-}" = --packaged ]; then
+    packaged=yes
     shift
   fi
+  case ${1:-} in
+    unit)
+      kind=unit selection=(-p shared)
+      shift
+      ;;
+    browser)
+      kind=browser selection=()
+      shift
+      ;;
+    openapi | client)
+      kind=$1 selection=()
+      shift
+      refuse_arguments "$@"
+      ;;
+    package | logs) refuse_usage "the tests of '$1' run as a part of ./dev package and ./dev test" ;;
+    *)
+      if [ -n "${1:-}" ] && { [ -f "tests/tests/$1.rs" ] || [ -d "tests/tests/$1" ]; }; then
+        kind=$1 selection=(-p tests --test "$1")
+        shift
+      fi
+      ;;
+  esac
 
   if [ "$kind" = all ] || [ "$kind" = browser ]; then
     with_lock setup need_browser
@@ -30,35 +42,53 @@ run_tests() {
     step "Testing the API at $BASE_URL"
   else
     keep_logs
-    prepare_tests ${selection[@]+"${selection[@]}"}
+    prepare_tests "$packaged" ${selection[@]+"${selection[@]}"}
     step "Running the tests"
   fi
-  if [ "$kind" = all ] || [ "$kind" = openapi ]; then test_document; fi
-  if [ "$kind" = all ] || [ "$kind" = client ]; then test_client; fi
   # More than there are cores: most tests wait for other processes.
   export RUST_TEST_THREADS=${RUST_TEST_THREADS:-6}
-  [ "${#selection[@]}" = 0 ] || run cargo test --no-fail-fast "${selection[@]}" -- "$@"
-  if [ "$kind" = all ] || [ "$kind" = browser ]; then
-    step "Opening the page at /docs in Chromium"
-    run env CHROMIUM="$(chromium_program)" npm --prefix tests/browser test -- ${1:+"--test-name-pattern=$1"}
-  fi
+  case $kind in all | openapi) part "openapi" test_document ;; esac
+  case $kind in all | client) part "client" test_client ;; esac
+  [ "${#selection[@]}" = 0 ] || part "the tests in Rust" cargo test --no-fail-fast "${selection[@]}" -- "$@"
+  case $kind in all | browser) part "browser" test_page "$@" ;; esac
   if [ -n "${POOLED_DATABASE_URL:-}" ] && { [ "$kind" = all ] || [ "$kind" = api ]; }; then
     DATABASE_URL=$POOLED_DATABASE_URL serve_tests pooled-api
     step "Running the tests of the API by way of PgBouncer"
-    run cargo test -p tests --test api -- "$@"
+    part "api by way of PgBouncer" cargo test -p tests --test api -- "$@"
   fi
-  case $kind in all | api | functions | openapi | client) check_logs "$@" ;; esac
+  case $kind in all | api | functions | openapi | client) part "logs" check_logs "$@" ;; esac
+  [ "${#failed[@]}" = 0 ] || die "Some tests failed, as shown above: $(joined "${failed[@]}")"
+}
+
+# Runs a part of the tests. If it fails, `failed` names it, and the next part runs.
+# This does not use `run`, because bash ignores errors within a command whose
+# status is tested.
+failed=()
+part() {
+  local name=$1 child status=0
+  shift
+  "$@" &
+  child=$!
+  children="$children $child"
+  wait "$child" || status=$?
+  children=${children%" $child"}
+  [ "$status" = 0 ] || failed+=("$name")
 }
 
 prepare_tests() {
+  local packaged=$1
+  shift
   take_lock test
   with_lock setup need_build_tools python openssl ps curl strace
   with_lock setup need_test_server
   with_lock setup need_cargo_lambda
-  with_lock setup need_zig
-  build_release --bins
-  # For `cargo lambda watch`, as in `./dev up`.
+  # Also for `cargo lambda watch`, as in `./dev up`.
   build --bins
+  if [ "$packaged" ]; then
+    with_lock setup need_zig
+    build_release --bins
+    export FUNCTIONS=$release_folder
+  fi
   if [ $# -gt 0 ]; then
     step "Building the tests"
     cargo test --no-run "$@"
@@ -105,7 +135,7 @@ serve_tests() {
 test_document() {
   with_lock setup need_schemathesis
   step "Testing the API against openapi.yaml"
-  PYTHONDONTWRITEBYTECODE=1 run "$state/schemathesis/bin/schemathesis" \
+  PYTHONDONTWRITEBYTECODE=1 "$state/schemathesis/bin/schemathesis" \
     --config-file tests/openapi/schemathesis.toml run openapi.yaml --url "$BASE_URL"
 }
 
@@ -122,7 +152,12 @@ test_client() {
     npx --no-install openapi-typescript "$project/openapi.yaml" --default-non-nullable=false -o api.d.ts
     npx --no-install tsc
   )
-  run node "$client/keep-tasks.js"
+  node "$client/keep-tasks.js"
+}
+
+test_page() {
+  step "Opening the page at /docs in Chromium"
+  CHROMIUM=$(chromium_program) npm --prefix tests/browser test -- ${1:+"--test-name-pattern=$1"}
 }
 
 # Makes all functions log to a folder, at the most verbose level.
@@ -138,24 +173,15 @@ make_test_logs() {
   mkdir "$TEST_LOGS"
 }
 
-# Searches for the passwords of the tests and of the database.
+test_page() {
+  step "Opening the page at /docs in Chromium"
+  CHROMIUM=$(chromium_program) npm --prefix tests/browser test -- ${1:+"--test-name-pattern=$1"}
+}
+
+# Tests that are chosen by name may call no function, and log nothing.
 check_logs() {
-  local url found
   step "Looking for secrets in the logs of all functions"
-  # Without a log line, the search proves nothing. A test that is chosen by name may call no function.
-  [ $# -gt 0 ] || grep -rqF '"message":"answered"' "$TEST_LOGS" || die "No function has logged an answer."
-  found=$({
-    printf '%s\n' "$SECRET_KEY" 'correct horse' 'another good password' 'another password' 'the former password' 's3cret'
-    for url in "$DATABASE_URL" "${DATABASE_URL_UNPOOLED:-}"; do
-      url=${url#*://*:}
-      [ -z "$url" ] || printf '%s\n' "${url%%@*}"
-    done
-  } | grep -rlFf - --exclude='*.traced' "$TEST_LOGS" || true)
-  # Tokens, hashes, and connection strings with a password, except the example that shows the format.
-  # shellcheck disable=SC2016 # the dollars are part of the hashes
-  found+=$(grep -roE --exclude='*.traced' 'eyJ[A-Za-z0-9_-]{8}|\$argon2|\$2[abxy]\$|postgres(ql)?://[^ "]*:[^ "]*@' "$TEST_LOGS" |
-    grep -v 'postgresql://role:password@$' | cut -d : -f 1 || true)
-  [ -z "$found" ] || die "There is a secret in: $found"
+  cargo test --quiet -p tests --test logs -- ${1:+no_log_contains_a_secret}
 }
 
 soak() {

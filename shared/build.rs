@@ -1,9 +1,11 @@
-//! Finds the number of the newest migration in `sql/`: the schema version that this build needs.
+//! Finds the number of the newest migration in `sql/`, which is the schema version that this build needs, and the paths in
+//! `openapi.yaml`.
 
 use std::error::Error;
 use std::fs;
 
 const MIGRATIONS: &str = "../sql";
+const DOCUMENT: &str = "../openapi.yaml";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={MIGRATIONS}");
@@ -18,5 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     println!("cargo::rustc-env=SCHEMA_VERSION={newest}");
+
+    println!("cargo::rerun-if-changed={DOCUMENT}");
+    let document: yaml_serde::Value = yaml_serde::from_str(&fs::read_to_string(DOCUMENT)?)?;
+    let paths = document["paths"].as_mapping().ok_or("no paths")?.keys();
+    let paths: Vec<_> = paths.filter_map(yaml_serde::Value::as_str).collect();
+    println!("cargo::rustc-env=PATHS={}", paths.join(" "));
     Ok(())
 }

@@ -53,6 +53,40 @@ def post(path, body, **headers):
     return answer.json()
 
 
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """Makes each response fail that has a member which the document does not declare."""
+    components = raw_schema["components"]
+    operations = [item for path in raw_schema["paths"].values() for item in path.values() if "responses" in item]
+    responses = [response for operation in operations for response in operation["responses"].values()]
+    for response in [*responses, *components["responses"].values()]:
+        for media_type in response.get("content", {}).values():
+            reject_undeclared_members(media_type["schema"], components["schemas"])
+
+
+def reject_undeclared_members(schema, components):
+    """Closes a schema and those of its members. It does not close the parts of a composition, which know only a part."""
+    if "unevaluatedProperties" in schema:
+        return
+    members = list(members_of(schema, components))
+    if members:
+        schema["unevaluatedProperties"] = False
+    for member in members:
+        reject_undeclared_members(member, components)
+    if "items" in schema:
+        reject_undeclared_members(schema["items"], components)
+
+
+def members_of(schema, components):
+    """The schemas of an object's members, wherever they are declared."""
+    yield from schema.get("properties", {}).values()
+    parts = [part for keyword in ("allOf", "anyOf", "oneOf") for part in schema.get(keyword, [])]
+    if "$ref" in schema:
+        parts.append(components[schema["$ref"].removeprefix("#/components/schemas/")])
+    for part in parts:
+        yield from members_of(part, components)
+
+
 # All registered users, by id.
 registered = {}
 # The user that sends most requests.

@@ -7,11 +7,11 @@ mod process_stats;
 mod runtime_api;
 
 pub use http_event::{HttpEvent, HttpResponse};
-pub use process::{Environment, ProcessOutput, binary, run, spawn};
+pub use process::{Environment, ProcessOutput, binary, log_folder, run, spawn};
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,6 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::unique;
-use process::log_folder;
 use runtime_api::{InvocationResult, RuntimeApi};
 
 /// The X-Ray trace id of every event.
@@ -62,20 +61,6 @@ impl Function {
         name: &str,
         environment: &Environment,
     ) -> Self {
-        Self::start_binary(wrapper, name, &binary(name), environment).await
-    }
-
-    /// Starts the function in a file.
-    pub async fn start_from_file(name: &str, file: &Path, environment: &Environment) -> Self {
-        Self::start_binary(&[], name, file, environment).await
-    }
-
-    async fn start_binary(
-        wrapper: &[&str],
-        name: &str,
-        file: &Path,
-        environment: &Environment,
-    ) -> Self {
         let runtime_api = RuntimeApi::start().await;
         let environment = environment
             .clone()
@@ -84,7 +69,7 @@ impl Function {
             .with("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .with("AWS_LAMBDA_FUNCTION_VERSION", "1");
         let mut words: Vec<OsString> = wrapper.iter().map(std::convert::Into::into).collect();
-        words.push(file.into());
+        words.push(binary(name).into());
         let mut command = environment.command(&words[0]);
         let kind = if wrapper.is_empty() { "log" } else { "traced" };
         let log = log_folder().join(format!("{}.{kind}", unique()));

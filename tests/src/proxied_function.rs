@@ -13,7 +13,10 @@ use crate::unique;
 pub const LOCAL_DELIVERY: Duration = Duration::from_millis(50);
 
 /// How long [`eventually`] waits.
-const EVENTUALLY: Duration = Duration::from_secs(20);
+const EVENTUALLY: Duration = Duration::from_mins(1);
+
+/// The time in which a function connects before its first request, if it does: its own limit is 5 s.
+const PRECONNECT: Duration = Duration::from_secs(10);
 
 /// An instance with its own proxy.
 pub struct ProxiedFunction {
@@ -49,19 +52,26 @@ impl ProxiedFunction {
     }
 
     /// The same as [`ProxiedFunction::connected`], with other settings.
+    ///
+    /// A function connects once before its first request. On a machine that is too busy it may give up; then this starts
+    /// another one.
     pub async fn connected_in(function: &str, environment: &Environment) -> Self {
-        let function = Self::start_in(function, ChaosProxy::start().await, environment).await;
         // Then the query for the schema version is complete.
         let idle = "SELECT 1 FROM pg_stat_activity
                     WHERE application_name = $1 AND state = 'idle' AND query <> ''";
         let database = Database::from_env().await;
-        let is_idle = async || {
-            let sessions = database.query(idle, &[&function.application_name]).await;
-            !sessions.is_empty()
-        };
-        eventually("the function connects", is_idle).await;
-        sleep(LOCAL_DELIVERY).await;
-        function
+        for _ in 0..5 {
+            let instance = Self::start_in(function, ChaosProxy::start().await, environment).await;
+            let is_idle = async || {
+                let sessions = database.query(idle, &[&instance.application_name]).await;
+                !sessions.is_empty()
+            };
+            if holds_within(PRECONNECT, is_idle).await {
+                sleep(LOCAL_DELIVERY).await;
+                return instance;
+            }
+        }
+        panic!("{function} does not connect");
     }
 
     /// Terminates its database session on the server.
@@ -94,11 +104,15 @@ impl ProxiedFunction {
 
 /// Waits until a condition holds that depends on other processes.
 pub async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let held = holds_within(EVENTUALLY, holds).await;
+    assert!(held, "this never happens: {what}");
+}
+
+async fn holds_within(limit: Duration, holds: impl AsyncFn() -> bool) -> bool {
     let wait = async {
         while !holds().await {
             sleep(LOCAL_DELIVERY).await;
         }
     };
-    let waited = timeout(EVENTUALLY, wait).await;
-    assert!(waited.is_ok(), "this never happens: {what}");
+    timeout(limit, wait).await.is_ok()
 }

@@ -4,29 +4,35 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::json;
-use tests::database::env_var;
-use tests::function::{Environment, Function, HttpEvent};
-use tests::{skip, template};
+use tests::function::{Environment, Function, HttpEvent, binary};
+use tests::{size, template};
+
+/// The maximum size of a package in bytes. Lambda loads the whole package before it starts a function.
+const MAX_PACKAGE_BYTES: u64 = 3_670_016; // 3.5 MiB
 
 /// The minor version of glibc 2 on Lambda, which uses Amazon Linux 2023.
 const GLIBC_MINOR: u32 = 34;
 
-/// The build folder of SAM, if `./dev package` runs the tests.
-fn package() -> Option<PathBuf> {
-    let package = env_var("PACKAGE").map(PathBuf::from);
-    if package.is_none() {
-        skip("the package", "only `./dev package` builds it");
+/// The name of each function in the template, and the program in its package.
+fn packages() -> impl Iterator<Item = (String, PathBuf)> {
+    template::functions().into_iter().map(|(name, _)| {
+        let program = binary(&name);
+        (name, program)
+    })
+}
+
+#[test]
+fn every_package_is_below_the_size_limit() {
+    for (name, program) in packages() {
+        let bytes = size::zipped_bytes(&program);
+        assert!(bytes <= MAX_PACKAGE_BYTES, "{name}: {bytes} bytes");
     }
-    package
 }
 
 #[test]
 fn every_packaged_function_can_run_on_lambda() {
-    let Some(package) = package() else { return };
-    for (name, _) in template::functions() {
-        let file = package.join(&name).join("bootstrap");
-        let metadata =
-            std::fs::metadata(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    for (name, file) in packages() {
+        let metadata = std::fs::metadata(&file).expect("the program's metadata");
         assert_ne!(
             metadata.permissions().mode() & 0o111,
             0,
@@ -55,15 +61,13 @@ fn every_packaged_function_can_run_on_lambda() {
 
 #[tokio::test]
 async fn a_packaged_function_responds_under_a_runtime() {
-    let Some(package) = package() else { return };
     let environment = Environment::default()
         .with(
             "DATABASE_URL",
             "postgresql://role:password@ep-1.neon.tech/todo",
         )
         .with("SECRET_KEY", "a key that only this test uses, long enough");
-    let file = package.join("HealthFunction/bootstrap");
-    let function = Function::start_from_file("health", &file, &environment).await;
+    let function = Function::start("HealthFunction", &environment).await;
     let response = function.http(&HttpEvent::new("GET", "/health", &[])).await;
     assert_eq!(
         (response.status, response.body),

@@ -187,14 +187,8 @@ impl Request {
         let route = self.gateway().and_then(|context| context.route_key.clone());
         route
             .filter(|route| route.contains('/'))
-            .unwrap_or_else(|| {
-                // The local server does not name the route.
-                let mut path = self.path().to_owned();
-                for (name, value) in self.0.path_parameters().iter() {
-                    path = path.replacen(&format!("/{value}"), &format!("/{{{name}}}"), 1);
-                }
-                format!("{} {path}", self.0.method())
-            })
+            // The local server does not name the route.
+            .unwrap_or_else(|| format!("{} {}", self.0.method(), path_template(self.path())))
     }
 
     /// The root id of the X-Ray trace that the request belongs to.
@@ -218,6 +212,16 @@ impl Request {
             .query_string_parameters_ref()
             .and_then(|parameters| parameters.first(name))
     }
+}
+
+/// The path in openapi.yaml that a path belongs to, or else the path itself.
+fn path_template(path: &str) -> &str {
+    let matches = |template: &&str| {
+        let mut segments = template.split('/').zip(path.split('/'));
+        let is_equal = |(name, segment): (&str, &str)| name.starts_with('{') || name == segment;
+        template.matches('/').count() == path.matches('/').count() && segments.all(is_equal)
+    };
+    env!("PATHS").split(' ').find(matches).unwrap_or(path)
 }
 
 /// Whether a text looks like a trace id. A client can send any header, and this one is logged.
@@ -403,6 +407,25 @@ mod tests {
                 && (subtype.eq_ignore_ascii_case("json") || subtype.to_ascii_lowercase().ends_with("+json"));
             let request = with_header("content-type", &format!("{kind}/{subtype}{parameters}"));
             prop_assert_eq!(request.claims_json(), is_json);
+        }
+    }
+
+    #[test]
+    fn a_path_is_named_as_in_the_document() {
+        for (path, template) in [
+            ("/", "/"),
+            ("/api/auth/me", "/api/auth/me"),
+            ("/api/5/tasks", "/api/{user_id}/tasks"),
+            ("/api/5/tasks/5", "/api/{user_id}/tasks/{id}"),
+            (
+                "/api/tasks/tasks/tasks/complete",
+                "/api/{user_id}/tasks/{id}/complete",
+            ),
+            ("/api/5/tasks/5/", "/api/5/tasks/5/"),
+            ("/api/5", "/api/5"),
+            ("", ""),
+        ] {
+            assert_eq!(path_template(path), template);
         }
     }
 

@@ -9,23 +9,23 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::TIMEOUT;
+use crate::database::env_var;
 use crate::unique;
 
-/// The path of a function's binary. On Linux it is the build for Lambda.
+/// The path of a function's binary: in the folder `FUNCTIONS`, or else in the folder that Cargo built this test in.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("this test's path");
-    let target = test.ancestors().nth(3).expect("target/");
-    let path = if cfg!(target_os = "linux") {
-        target.join("lambda").join(name).join("bootstrap")
-    } else {
-        target.join("release").join(name)
-    };
-    assert!(
-        path.is_file(),
-        "{} is not built; run `./dev test`",
-        path.display()
+    let folder = env_var("FUNCTIONS").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("this test's path");
+            test.ancestors().nth(2).expect("target/debug").to_owned()
+        },
+        PathBuf::from,
     );
-    path
+    // The layout of cargo-lambda and SAM, and that of Cargo.
+    [folder.join(name).join("bootstrap"), folder.join(name)]
+        .into_iter()
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{name} is not built in {}", folder.display()))
 }
 
 /// The environment variables of a process. The default is the settings of the test run.
@@ -120,7 +120,7 @@ pub fn spawn(name: &str, environment: &Environment) -> Child {
         .expect("a process")
 }
 
-/// The folder for logs, in which `./dev test` searches for secrets after the tests.
-pub(super) fn log_folder() -> PathBuf {
+/// The folder for the logs of a test run, in which `./dev test` searches for secrets after the tests.
+pub fn log_folder() -> PathBuf {
     PathBuf::from(std::env::var_os("TEST_LOGS").expect("TEST_LOGS is not set; run `./dev test`"))
 }

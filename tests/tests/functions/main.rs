@@ -16,7 +16,6 @@ mod purge;
 mod rate_limits;
 mod round_trips;
 mod schema_verification;
-mod size_limits;
 mod soak;
 mod start;
 mod telemetry;
