@@ -22,6 +22,25 @@ DROP FUNCTION public.set_user_email_key();
 DROP FUNCTION public.pass_on_user_email_key();
 DROP FUNCTION public.todo_set_updated_at();
 
+DROP FUNCTION
+    public.todo_list_tasks,
+    public.todo_get_task,
+    public.todo_change_task,
+    public.todo_create_task,
+    public.todo_lock_task_clock;
+DROP TRIGGER create_task_clock ON public."user";
+DROP TRIGGER set_task_version ON public.task;
+DROP TRIGGER advance_task_clock_after_insert ON public.task;
+DROP TRIGGER advance_task_clock_after_update ON public.task;
+DROP TRIGGER advance_task_clock_after_delete ON public.task;
+DROP FUNCTION
+    public.todo_create_task_clock,
+    public.todo_set_task_version,
+    public.todo_advance_task_clock,
+    public.task_version_tag,
+    public.task_bytes;
+DROP TABLE public.task_clock, public.task_epoch;
+
 DROP FUNCTION public.consume_registration_attempt(bytea, integer);
 DROP FUNCTION public.consume_login_attempt(integer, bytea, bytea, integer, integer, integer);
 DROP FUNCTION public.refund_login_attempt(integer, bytea);

@@ -2,6 +2,7 @@
 
 mod access_log;
 pub mod app;
+pub mod conditional;
 pub mod error;
 mod metrics;
 pub mod reply;

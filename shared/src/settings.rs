@@ -3,6 +3,8 @@
 //! Everything that is wrong is reported at once, each problem as a sentence that says what to write instead. No sentence
 //! holds a secret.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -37,6 +39,8 @@ pub struct Settings {
     pub token_lifetime: Duration,
     /// The limits on logins and registrations.
     pub rate_limits: RateLimits,
+    /// The limits on what one account stores.
+    pub account_limits: AccountLimits,
     /// How many requests this instance may get at once: `AWS_LAMBDA_MAX_CONCURRENCY`, default 1. Lambda sets it, on managed
     /// instances only.
     pub max_concurrency: usize,
@@ -53,6 +57,15 @@ pub struct RateLimits {
     pub logins_per_address: i32,
     /// Registrations from one address: `MAX_REGISTRATIONS_PER_ADDRESS`.
     pub registrations_per_address: i32,
+}
+
+/// What one account may store.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountLimits {
+    /// The number of tasks: `MAX_TASKS_PER_ACCOUNT`.
+    pub tasks: i32,
+    /// The bytes of the tasks' texts, in UTF-8: `MAX_BYTES_PER_ACCOUNT`.
+    pub bytes: i64,
 }
 
 impl Settings {
@@ -80,6 +93,7 @@ impl Settings {
         let secret_key = errors.collect(secret_key(variable));
         let token_lifetime = errors.collect(token_lifetime(variable));
         let rate_limits = errors.collect(rate_limits(variable));
+        let account_limits = errors.collect(account_limits(variable));
         let settings = (|| {
             Some(Self {
                 database: database?,
@@ -87,6 +101,7 @@ impl Settings {
                 previous_secret_key: variable("SECRET_KEY_PREVIOUS").map(SecretString::from),
                 token_lifetime: token_lifetime?,
                 rate_limits: rate_limits?,
+                account_limits: account_limits?,
                 max_concurrency: max_concurrency(variable),
             })
         })();
@@ -213,27 +228,55 @@ fn token_lifetime(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration
 
 fn rate_limits(variable: &impl Fn(&str) -> Option<String>) -> Result<RateLimits, ConfigErrors> {
     let mut errors = ConfigErrors::default();
-    let mut limit = |name: &str, default: i32| {
-        let Some(text) = variable(name) else {
-            return default;
-        };
-        match text.trim().parse() {
-            Ok(limit) if limit > 0 => limit,
-            _ => {
-                errors.push(format!(
-                    "{name} is {text:?}. Write a whole number from 1, or leave it out for {default}."
-                ));
-                default
-            }
-        }
+    let mut limit = |name, default| errors.collect(limit(variable, name, default));
+    let limits = (
+        limit("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", 10),
+        limit("MAX_FAILED_LOGINS_PER_ACCOUNT", 100),
+        limit("MAX_FAILED_LOGINS_PER_ADDRESS", 1_000),
+        limit("MAX_REGISTRATIONS_PER_ADDRESS", 300),
+    );
+    let limits = (|| {
+        Some(RateLimits {
+            logins_per_account_and_address: limits.0?,
+            logins_per_account: limits.1?,
+            logins_per_address: limits.2?,
+            registrations_per_address: limits.3?,
+        })
+    })();
+    errors.into_result(limits)
+}
+
+fn account_limits(
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<AccountLimits, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let tasks = errors.collect(limit(variable, "MAX_TASKS_PER_ACCOUNT", 20_000));
+    let bytes = errors.collect(limit(variable, "MAX_BYTES_PER_ACCOUNT", 20_000_000));
+    let limits = (|| {
+        Some(AccountLimits {
+            tasks: tasks?,
+            bytes: bytes?,
+        })
+    })();
+    errors.into_result(limits)
+}
+
+/// A whole number from 1.
+fn limit<T: FromStr + Display + PartialOrd + From<u8>>(
+    variable: &impl Fn(&str) -> Option<String>,
+    name: &str,
+    default: T,
+) -> Result<T, ConfigErrors> {
+    let Some(text) = variable(name) else {
+        return Ok(default);
     };
-    let limits = RateLimits {
-        logins_per_account_and_address: limit("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", 10),
-        logins_per_account: limit("MAX_FAILED_LOGINS_PER_ACCOUNT", 100),
-        logins_per_address: limit("MAX_FAILED_LOGINS_PER_ADDRESS", 1_000),
-        registrations_per_address: limit("MAX_REGISTRATIONS_PER_ADDRESS", 300),
-    };
-    errors.into_result(Some(limits))
+    match text.trim().parse() {
+        Ok(limit) if limit >= T::from(1) => Ok(limit),
+        _ => Err(format!(
+            "{name} is {text:?}. Write a whole number from 1, or leave it out for {default}."
+        )
+        .into()),
+    }
 }
 
 fn max_concurrency(variable: &impl Fn(&str) -> Option<String>) -> usize {

@@ -1,244 +1,197 @@
 //! Tasks: statements and operations. `tasks/fields.rs` has the fields of a task and their rules.
 //!
-//! Every statement also checks, in the same round trip, that the caller's session is active. It returns no row where the
-//! session is not active, and a row of nulls where the caller has no such task.
+//! What a statement does is a function in the database (`sql/V4__task_clock.sql`): it checks, in the same round trip,
+//! that the caller's session is active, and returns no row where it is not.
 
+mod creation;
 mod fields;
+mod versioned;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::{Json, Type};
 
 use crate::auth::Caller;
-use crate::database::{self, Database, Statement};
+use crate::cause::Cause;
+use crate::database::{Database, Statement};
 use crate::http::Error;
+use crate::http::conditional::EntityTags;
+use crate::settings::AccountLimits;
 use fields::task_columns;
+use versioned::{entity_tag, version_tags};
 
+pub use creation::{Created, CreationKey, create};
 pub use fields::{NewTask, Priority, Task, TaskChanges};
+pub use versioned::Versioned;
 
-/// Selects the tasks of the user `$2`, with the session `$1`.
+/// Selects the tasks of the user `$2`, with the session `$1`, after a row about the list; no tasks where the client has the
+/// version `$3`, or where they are more than `$4` bytes.
 pub const LIST: Statement = Statement::read(concat!(
-    "
-    SELECT ",
+    "SELECT ",
     task_columns!(),
-    "
-    FROM public.active_session AS session
-    LEFT JOIN public.task ON task.user_id = session.user_id
-    WHERE session.token_jti = $1 AND session.user_id = $2
-    ORDER BY task.id"
+    ", task.tag, task.state FROM public.todo_list_tasks($1, $2, $3, $4) AS task"
 ));
 
-/// The caller's tasks, ordered by id.
+/// A row of [`LIST`].
+enum ListRow {
+    /// The first one: whether the tasks follow, and the version of the list.
+    State {
+        state: String,
+        tag: String,
+    },
+    Task(Task),
+}
+
+impl ListRow {
+    fn from_row(row: &Row) -> Self {
+        match row.get(12) {
+            Some(state) => Self::State {
+                state,
+                tag: row.get(11),
+            },
+            None => Self::Task(Task::from_row(row)),
+        }
+    }
+}
+
+/// The caller's tasks, ordered by id; `None` where the client has this version of the list.
 ///
 /// # Errors
-/// [`Error::TaskListTooLarge`] where they are more than `max_bytes` as the database sends them, so that no list can exhaust
-/// the memory of an instance; [`Error::InvalidToken`] where the session is not active.
+/// [`Error::TaskListTooLarge`] where they are more than `max_bytes`, so that no list can exhaust the memory of an instance;
+/// [`Error::InvalidToken`] where the session is not active.
 pub async fn list(
     database: &Database,
     caller: &Caller,
+    known: &EntityTags,
     max_bytes: usize,
-) -> Result<Vec<Task>, Error> {
+) -> Result<Versioned<Option<Vec<Task>>>, Error> {
+    let limit = i64::try_from(max_bytes).unwrap_or(i64::MAX);
     let rows = database
         .query(
             &LIST,
-            &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)],
-            max_bytes,
-            Task::from_outer_row,
-        )
-        .await?
-        .ok_or(Error::TaskListTooLarge)?;
-    if rows.is_empty() {
-        return Err(Error::InvalidToken);
-    }
-    Ok(rows.into_iter().flatten().collect())
-}
-
-// `$3` is a JSON object with a member for each field.
-const CREATE: Statement = Statement::write(concat!(
-    "
-    WITH caller AS (
-        SELECT session.user_id
-        FROM public.active_session AS session
-        WHERE session.token_jti = $1 AND session.user_id = $2
-    )
-    INSERT INTO public.task (user_id, title, description, due_date, priority, tags, recursion_pattern, completed)
-    SELECT caller.user_id, new.title, new.description, new.due_date, new.priority, new.tags, new.recursion_pattern,
-           new.completed
-    FROM caller, jsonb_to_record($3) AS new (
-        title text, description text, due_date text, priority public.priority_enum, tags text, recursion_pattern text,
-        completed boolean
-    )
-    RETURNING ",
-    task_columns!()
-));
-
-/// Creates a task of the caller's.
-///
-/// # Errors
-/// [`Error::InvalidToken`] where the session is not active, or the account is gone.
-pub async fn create(database: &Database, caller: &Caller, task: &NewTask) -> Result<Task, Error> {
-    let created = database
-        .query_opt(
-            &CREATE,
             &[
                 (&caller.session, Type::TEXT),
                 (&caller.user_id, Type::INT4),
-                (&Json(task), Type::JSONB),
+                (&version_tags(known), Type::TEXT_ARRAY),
+                (&limit, Type::INT8),
             ],
-            Task::from_row,
+            max_bytes,
+            ListRow::from_row,
         )
-        .await;
-    match created {
-        Ok(task) => task.ok_or(Error::InvalidToken),
-        // The account was deleted after its session was checked and before the insert.
-        Err(database::Error::ForeignKeyViolation(_)) => Err(Error::InvalidToken),
-        Err(error) => Err(error.into()),
-    }
+        .await?
+        .ok_or(Error::TaskListTooLarge)?;
+    let mut rows = rows.into_iter();
+    let Some(ListRow::State { state, tag }) = rows.next() else {
+        return Err(Error::InvalidToken);
+    };
+    let content = match state.as_str() {
+        "known" => None,
+        "too large" => return Err(Error::TaskListTooLarge),
+        _ => Some(
+            rows.filter_map(|row| match row {
+                ListRow::Task(task) => Some(task),
+                ListRow::State { .. } => None,
+            })
+            .collect(),
+        ),
+    };
+    Ok(Versioned {
+        etag: entity_tag(&tag),
+        content,
+    })
 }
 
 /// Selects the task `$3` of the user `$2`, with the session `$1`.
 pub const GET: Statement = Statement::read(concat!(
-    "
-    SELECT ",
+    "SELECT ",
     task_columns!(),
-    "
-    FROM public.active_session AS session
-    LEFT JOIN public.task ON task.user_id = session.user_id AND task.id = $3
-    WHERE session.token_jti = $1 AND session.user_id = $2"
+    ", task.tag FROM public.todo_get_task($1, $2, $3) AS task"
 ));
 
 /// One of the caller's tasks.
 ///
 /// # Errors
 /// [`Error::TaskNotFound`], [`Error::InvalidToken`].
-pub async fn get(database: &Database, caller: &Caller, id: i64) -> Result<Task, Error> {
-    query_task(database, &GET, caller, id).await
-}
-
-// `$4` is a JSON object with a member for each field to change; a null clears the field.
-const UPDATE: Statement = Statement::write(concat!(
-    "
-    WITH caller AS (
-        SELECT session.user_id
-        FROM public.active_session AS session
-        WHERE session.token_jti = $1 AND session.user_id = $2
-    ), updated AS (
-        UPDATE public.task
-        SET title = coalesce($4 ->> 'title', task.title),
-            description = CASE WHEN $4 ? 'description' THEN $4 ->> 'description' ELSE task.description END,
-            due_date = CASE WHEN $4 ? 'due_date' THEN $4 ->> 'due_date' ELSE task.due_date END,
-            priority = coalesce(($4 ->> 'priority')::public.priority_enum, task.priority),
-            tags = CASE WHEN $4 ? 'tags' THEN $4 ->> 'tags' ELSE task.tags END,
-            recursion_pattern = CASE WHEN $4 ? 'recursion_pattern' THEN $4 ->> 'recursion_pattern'
-                                     ELSE task.recursion_pattern END,
-            completed = coalesce(($4 ->> 'completed')::boolean, task.completed)
-        FROM caller
-        WHERE task.user_id = caller.user_id AND task.id = $3
-        RETURNING task.*
-    )
-    SELECT ",
-    task_columns!(),
-    "
-    FROM caller
-    LEFT JOIN updated AS task ON true"
-));
-
-/// Changes one of the caller's tasks.
-///
-/// # Errors
-/// [`Error::TaskNotFound`], [`Error::InvalidToken`].
-pub async fn update(
-    database: &Database,
-    caller: &Caller,
-    id: i64,
-    changes: &TaskChanges,
-) -> Result<Task, Error> {
+pub async fn get(database: &Database, caller: &Caller, id: i64) -> Result<Versioned<Task>, Error> {
     let row = database
         .query_opt(
-            &UPDATE,
-            &[
-                (&caller.session, Type::TEXT),
-                (&caller.user_id, Type::INT4),
-                (&id, Type::INT8),
-                (&Json(changes), Type::JSONB),
-            ],
-            Task::from_outer_row,
-        )
-        .await?;
-    row.ok_or(Error::InvalidToken)?.ok_or(Error::TaskNotFound)
-}
-
-/// Toggles the task `$3` of the user `$2`, with the session `$1`.
-pub const TOGGLE: Statement = Statement::write(concat!(
-    "
-    WITH caller AS (
-        SELECT session.user_id
-        FROM public.active_session AS session
-        WHERE session.token_jti = $1 AND session.user_id = $2
-    ), toggled AS (
-        UPDATE public.task
-        SET completed = NOT task.completed
-        FROM caller
-        WHERE task.user_id = caller.user_id AND task.id = $3
-        RETURNING task.*
-    )
-    SELECT ",
-    task_columns!(),
-    "
-    FROM caller
-    LEFT JOIN toggled AS task ON true"
-));
-
-/// Marks one of the caller's tasks as completed, or as open again.
-///
-/// # Errors
-/// [`Error::TaskNotFound`], [`Error::InvalidToken`].
-pub async fn toggle(database: &Database, caller: &Caller, id: i64) -> Result<Task, Error> {
-    query_task(database, &TOGGLE, caller, id).await
-}
-
-const DELETE: Statement = Statement::write(concat!(
-    "
-    WITH caller AS (
-        SELECT session.user_id
-        FROM public.active_session AS session
-        WHERE session.token_jti = $1 AND session.user_id = $2
-    ), deleted AS (
-        DELETE FROM public.task
-        USING caller
-        WHERE task.user_id = caller.user_id AND task.id = $3
-        RETURNING task.*
-    )
-    SELECT ",
-    task_columns!(),
-    "
-    FROM caller
-    LEFT JOIN deleted AS task ON true"
-));
-
-/// Deletes one of the caller's tasks, and returns it as it was.
-///
-/// # Errors
-/// [`Error::TaskNotFound`], [`Error::InvalidToken`].
-pub async fn delete(database: &Database, caller: &Caller, id: i64) -> Result<Task, Error> {
-    query_task(database, &DELETE, caller, id).await
-}
-
-/// Runs a statement about one of the caller's tasks.
-async fn query_task(
-    database: &Database,
-    statement: &Statement,
-    caller: &Caller,
-    id: i64,
-) -> Result<Task, Error> {
-    let row = database
-        .query_opt(
-            statement,
+            &GET,
             &[
                 (&caller.session, Type::TEXT),
                 (&caller.user_id, Type::INT4),
                 (&id, Type::INT8),
             ],
-            Task::from_outer_row,
+            Versioned::from_outer_row,
         )
         .await?;
     row.ok_or(Error::InvalidToken)?.ok_or(Error::TaskNotFound)
+}
+
+/// Changes the task `$3` of the user `$2`, with the session `$1`, where it has one of the versions `$4`: the operation `$5`
+/// with the fields `$6`, up to `$7` bytes of text.
+pub const CHANGE: Statement = Statement::write(concat!(
+    "SELECT ",
+    task_columns!(),
+    ", change.tag, change.outcome
+    FROM public.todo_change_task($1, $2, $3, $4, $5, $6, $7) AS change
+    CROSS JOIN LATERAL (SELECT (change.task).*) AS task"
+));
+
+/// What to do with a task.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// Set these fields.
+    Update(&'a TaskChanges),
+    /// Mark it as completed, or as open again.
+    Toggle,
+    /// Delete it.
+    Delete,
+}
+
+/// Changes one of the caller's tasks where its version is one of those that `expected` names, and returns it. A deleted
+/// task is returned as it was. Texts may grow up to the account's limit.
+///
+/// # Errors
+/// [`Error::TaskNotFound`], [`Error::TaskChanged`], [`Error::AccountFull`], [`Error::InvalidToken`].
+pub async fn change(
+    database: &Database,
+    caller: &Caller,
+    id: i64,
+    expected: &EntityTags,
+    change: Change<'_>,
+    limits: AccountLimits,
+) -> Result<Versioned<Task>, Error> {
+    let (operation, fields) = match change {
+        Change::Update(changes) => ("update", Some(Json(changes))),
+        Change::Toggle => ("toggle", None),
+        Change::Delete => ("delete", None),
+    };
+    let row = database
+        .query_opt(
+            &CHANGE,
+            &[
+                (&caller.session, Type::TEXT),
+                (&caller.user_id, Type::INT4),
+                (&id, Type::INT8),
+                (&version_tags(expected), Type::TEXT_ARRAY),
+                (&operation, Type::TEXT),
+                (&fields, Type::JSONB),
+                (&limits.bytes, Type::INT8),
+            ],
+            |row| (row.get::<_, String>(12), Versioned::from_outer_row(row)),
+        )
+        .await?;
+    let (outcome, task) = row.ok_or(Error::InvalidToken)?;
+    match (outcome.as_str(), task) {
+        ("done", Some(task)) => Ok(task),
+        ("changed", Some(task)) => Err(Error::TaskChanged(task.etag)),
+        ("full", _) => Err(Error::AccountFull),
+        ("not found", _) => Err(Error::TaskNotFound),
+        (outcome, _) => Err(unknown_outcome(outcome)),
+    }
+}
+
+fn unknown_outcome(outcome: &str) -> Error {
+    Error::Internal(Cause::new(format!(
+        "the database says {outcome:?} of a task, which this build does not know"
+    )))
 }

@@ -64,7 +64,7 @@ const DETAILS: [Details; 12] = [
     Details { function: "delete-account", statements: 2, is_idempotent: false, body: Some(|_, _| json!({"password": PASSWORD})) },
     Details { function: "me", statements: 1, is_idempotent: true, body: None },
     Details { function: "list-tasks", statements: 1, is_idempotent: true, body: None },
-    Details { function: "create-task", statements: 1, is_idempotent: false, body: Some(|_, _| json!({"title": "new"})) },
+    Details { function: "create-task", statements: 1, is_idempotent: true, body: Some(|_, _| json!({"title": "new"})) },
     Details { function: "get-task", statements: 1, is_idempotent: true, body: None },
     Details { function: "update-task", statements: 1, is_idempotent: false, body: Some(|_, _| json!({"title": "changed"})) },
     Details { function: "delete-task", statements: 1, is_idempotent: false, body: None },

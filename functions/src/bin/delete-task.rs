@@ -2,13 +2,24 @@
 
 use std::process::ExitCode;
 
-use shared::{App, Error, Reply, Request, tasks};
+use shared::http::request::collect_violations;
+use shared::tasks::{self, Change};
+use shared::{App, Error, Reply, Request};
 
 async fn delete_task(request: Request, app: &'static App) -> Result<Reply, Error> {
     let caller = app.authenticate(&request)?;
-    let id = request.own_task_id(&caller);
-    let id = app.report_dead_session_first(&caller, id).await?;
-    tasks::delete(&app.database, &caller, id).await?;
+    let input = collect_violations(request.own_task_id(&caller), request.if_match());
+    let (id, expected) = app.report_dead_session_first(&caller, input).await?;
+    let limits = app.account_limits;
+    tasks::change(
+        &app.database,
+        &caller,
+        id,
+        &expected,
+        Change::Delete,
+        limits,
+    )
+    .await?;
     Reply::message("Task deleted successfully")
 }
 

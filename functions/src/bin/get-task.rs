@@ -2,14 +2,20 @@
 
 use std::process::ExitCode;
 
+use shared::http::request::collect_violations;
 use shared::{App, Error, Reply, Request, tasks};
 
 async fn get_task(request: Request, app: &'static App) -> Result<Reply, Error> {
     let caller = app.authenticate(&request)?;
-    let id = request.own_task_id(&caller);
-    let id = app.report_dead_session_first(&caller, id).await?;
+    let input = collect_violations(request.own_task_id(&caller), request.if_none_match());
+    let (id, known) = app.report_dead_session_first(&caller, input).await?;
     let task = tasks::get(&app.database, &caller, id).await?;
-    Reply::ok(&task)
+    let reply = if known.contain(&task.etag) {
+        Reply::not_modified()
+    } else {
+        Reply::ok(&task.content)?
+    };
+    Ok(reply.with_etag(&task.etag))
 }
 
 #[tokio::main(flavor = "current_thread")]

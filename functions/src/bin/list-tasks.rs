@@ -3,14 +3,20 @@
 use std::process::ExitCode;
 
 use shared::http::error::Action;
+use shared::http::request::collect_violations;
 use shared::{App, Error, Reply, Request, tasks};
 
 async fn list_tasks(request: Request, app: &'static App) -> Result<Reply, Error> {
     let caller = app.authenticate(&request)?;
     let path = request.require_own_user_id(&caller, Action::AccessTasks);
-    app.report_dead_session_first(&caller, path).await?;
-    let tasks = tasks::list(&app.database, &caller, Reply::MAX_BYTES).await?;
-    Reply::ok_unless(&tasks, Error::TaskListTooLarge)
+    let input = collect_violations(path, request.if_none_match());
+    let ((), known) = app.report_dead_session_first(&caller, input).await?;
+    let list = tasks::list(&app.database, &caller, &known, Reply::MAX_BYTES).await?;
+    let reply = match &list.content {
+        Some(tasks) => Reply::ok_unless(tasks, Error::TaskListTooLarge)?,
+        None => Reply::not_modified(),
+    };
+    Ok(reply.with_etag(&list.etag))
 }
 
 #[tokio::main(flavor = "current_thread")]

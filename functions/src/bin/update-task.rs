@@ -3,16 +3,19 @@
 use std::process::ExitCode;
 
 use shared::http::request::collect_violations;
-use shared::tasks::{self, TaskChanges};
+use shared::tasks::{self, Change, TaskChanges};
 use shared::{App, Error, Reply, Request};
 
 async fn update_task(request: Request, app: &'static App) -> Result<Reply, Error> {
     let body = request.body()?;
     let caller = app.authenticate(&request)?;
-    let input = collect_violations(request.own_task_id(&caller), TaskChanges::from_body(&body));
-    let (id, changes) = app.report_dead_session_first(&caller, input).await?;
-    let task = tasks::update(&app.database, &caller, id, &changes).await?;
-    Reply::ok(&task)
+    let path = collect_violations(request.own_task_id(&caller), request.if_match());
+    let input = collect_violations(path, TaskChanges::from_body(&body));
+    let ((id, expected), changes) = app.report_dead_session_first(&caller, input).await?;
+    let change = Change::Update(&changes);
+    let limits = app.account_limits;
+    let task = tasks::change(&app.database, &caller, id, &expected, change, limits).await?;
+    Ok(Reply::ok(&task.content)?.with_etag(&task.etag))
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -30,12 +30,15 @@ impl AccountDeletion {
     }
 }
 
+// It locks the clock first, as all that write tasks.
 const DELETE_ACCOUNT: Statement = Statement::write(
     r#"
     WITH caller AS (
         SELECT session.user_id
         FROM public.active_session AS session
+        JOIN public.task_clock AS clock ON clock.user_id = session.user_id
         WHERE session.token_jti = $1 AND session.user_id = $2
+        FOR UPDATE OF clock
     ), deleted AS (
         DELETE FROM public."user" AS account
         USING caller

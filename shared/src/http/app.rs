@@ -6,7 +6,7 @@ use crate::auth::active_session;
 use crate::auth::rate_limit::{RateLimiter, Requester};
 use crate::auth::{Caller, Tokens};
 use crate::database::Database;
-use crate::settings::Settings;
+use crate::settings::{AccountLimits, Settings};
 use crate::telemetry;
 
 /// What the handlers work with.
@@ -16,6 +16,8 @@ pub struct App {
     pub database: Database,
     /// Issues access tokens and verifies them.
     pub tokens: Tokens,
+    /// What one account may store.
+    pub account_limits: AccountLimits,
     rate_limiter: RateLimiter,
 }
 
@@ -24,6 +26,7 @@ impl App {
     pub fn new(settings: Settings) -> Self {
         Self {
             tokens: Tokens::new(&settings),
+            account_limits: settings.account_limits,
             rate_limiter: RateLimiter::new(&settings),
             database: Database::new(settings.database, settings.max_concurrency),
         }

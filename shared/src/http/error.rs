@@ -2,6 +2,7 @@
 
 use lambda_http::http::StatusCode;
 
+use super::conditional::EntityTag;
 use crate::cause::Cause;
 use crate::validation::{InvalidInput, Violation};
 use crate::{auth, database};
@@ -39,6 +40,12 @@ pub enum Error {
     /// The caller has no such task.
     #[error("no such task")]
     TaskNotFound,
+    /// The task is no longer in a version that the request names. This is its version now.
+    #[error("the task has been changed")]
+    TaskChanged(EntityTag),
+    /// The account has as many tasks, or as much text, as an account may have.
+    #[error("the account is full")]
+    AccountFull,
     /// Another account has the email address.
     #[error("the email address is taken")]
     EmailTaken,
@@ -141,6 +148,12 @@ impl Error {
                 "Not authorized to create tasks for this user",
             ),
             Self::TaskNotFound => text(StatusCode::NOT_FOUND, "task_not_found", "Task not found"),
+            Self::TaskChanged(_) => text(
+                StatusCode::PRECONDITION_FAILED,
+                "task_changed",
+                "Task has been changed",
+            ),
+            Self::AccountFull => text(StatusCode::CONFLICT, "account_full", "Account is full"),
             Self::EmailTaken => text(
                 StatusCode::CONFLICT,
                 "email_taken",

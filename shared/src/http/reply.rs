@@ -3,13 +3,14 @@
 use std::fmt;
 
 use lambda_http::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, RETRY_AFTER,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
 use serde::{Serialize, Serializer};
 
+use super::conditional::EntityTag;
 use super::error::{Detail, Error};
 use crate::cause::Cause;
 
@@ -154,12 +155,20 @@ impl Reply {
         self
     }
 
+    /// With the version of the body.
+    #[must_use]
+    pub fn with_etag(mut self, etag: &EntityTag) -> Self {
+        self.headers.push((ETAG, etag.to_header()));
+        self
+    }
+
     /// The answer to a request that failed. The text of a 5xx is fixed; its cause is for the log.
     pub fn from_error(error: &Error) -> Self {
         let answer = error.answer();
         let header = match error {
             Error::TooManyAttempts { retry_after } => Some((RETRY_AFTER, (*retry_after).into())),
             Error::Unavailable(_) => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            Error::TaskChanged(etag) => Some((ETAG, etag.to_header())),
             _ if answer.status == StatusCode::UNAUTHORIZED => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }

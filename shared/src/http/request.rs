@@ -8,6 +8,7 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use lambda_http::request::{LambdaRequest, RequestContext};
 
+use super::conditional::{Comparison, EntityTags};
 use super::error::{Action, Error};
 use crate::auth::Caller;
 use crate::validation::{Body, InvalidInput, Violation};
@@ -166,6 +167,43 @@ impl Request {
     /// The value of a header, where it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
+    }
+
+    /// The versions that a write expects: any, where `If-Match` is missing.
+    ///
+    /// # Errors
+    /// [`InvalidInput`] where the header is malformed.
+    pub fn if_match(&self) -> Result<EntityTags, InvalidInput> {
+        self.entity_tags("if-match", Comparison::Strong, EntityTags::Any)
+    }
+
+    /// The versions that the client has: none, where `If-None-Match` is missing.
+    ///
+    /// # Errors
+    /// [`InvalidInput`] where the header is malformed.
+    pub fn if_none_match(&self) -> Result<EntityTags, InvalidInput> {
+        let none = EntityTags::Listed(Vec::new());
+        self.entity_tags("if-none-match", Comparison::Weak, none)
+    }
+
+    fn entity_tags(
+        &self,
+        name: &'static str,
+        comparison: Comparison,
+        default: EntityTags,
+    ) -> Result<EntityTags, InvalidInput> {
+        self.header_text(name).map_or(Ok(default), |value| {
+            EntityTags::parse(name, &value, comparison)
+        })
+    }
+
+    /// The values of a header, joined by commas. What is not UTF-8 is replaced.
+    pub fn header_text(&self, name: &str) -> Option<String> {
+        let values = self.0.headers().get_all(name).iter();
+        let values: Vec<_> = values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        (!values.is_empty()).then(|| values.join(", "))
     }
 
     /// The client's address, as the gateway saw it. Headers are not read: a client can send any.

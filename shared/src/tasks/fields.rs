@@ -54,15 +54,10 @@ impl Task {
             updated_at: row.get(10),
         }
     }
-
-    /// From a row whose columns are all null where there is no task.
-    pub(super) fn from_outer_row(row: &Row) -> Option<Self> {
-        row.get::<_, Option<i32>>(0).map(|_| Self::from_row(row))
-    }
 }
 
 /// How urgent a task is.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub enum Priority {
     /// More urgent than the others.
     High,
@@ -74,6 +69,14 @@ pub enum Priority {
 }
 
 impl Priority {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     fn from_json(value: &RawValue) -> Result<Self, RuleError> {
         match serde_json::from_str::<String>(value.get())
             .unwrap_or_default()
@@ -99,15 +102,21 @@ fn recursion_pattern(value: &RawValue) -> Result<Option<String>, RuleError> {
     nullable(text(0, 100))(value)
 }
 
-/// A task to create. As JSON, its members are named like the columns.
+/// A task to create. As JSON, it has a member for each field that has not its default value, named like the column.
 #[derive(Debug, Serialize)]
 pub struct NewTask {
     title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     due_date: Option<String>,
+    #[serde(skip_serializing_if = "Priority::is_default")]
     priority: Priority,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     recursion_pattern: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     completed: bool,
 }
 

@@ -75,6 +75,18 @@ impl Violation {
         }
     }
 
+    /// A header breaks a rule that has no type of its own.
+    pub(crate) fn in_header(name: &'static str, message: &'static str, input: &str) -> Self {
+        let error = RuleError::value_error(message);
+        Self {
+            kind: error.kind,
+            loc: vec![Location::Name("header"), Location::Name(name)],
+            msg: error.msg,
+            input: json_string(input),
+            ctx: error.ctx,
+        }
+    }
+
     /// The whole body breaks a rule.
     pub(super) fn in_body(error: RuleError, input: &RawValue) -> Self {
         Self {

@@ -18,12 +18,16 @@ use serde::Deserialize;
 use shared::tasks::{self, Task};
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{Json, ToSql, Type};
 
 /// Its columns are in the order that [`Task::from_row`] expects.
 const GET_WITHOUT_SESSION: &str =
     "SELECT id, user_id, title, description, due_date, priority::text, tags, recursion_pattern, completed, created_at,
             updated_at FROM public.task WHERE id = $1";
+
+/// The versions that the client has, and those that it expects.
+const NO_VERSION: &[&str] = &[];
+const ANY_VERSION: &[&str] = &["*"];
 
 /// The claims of a token that are used.
 #[derive(Deserialize)]
@@ -67,15 +71,30 @@ async fn answer(request: Request) -> Result<Response<String>, Error> {
     }
     let statement = match (&session, &id) {
         (None, _) => GET_WITHOUT_SESSION,
-        (_, None) => tasks::LIST.sql(),
+        (_, None) => {
+            parameters.extend([
+                (&NO_VERSION as _, Type::TEXT_ARRAY),
+                (&i64::MAX as _, Type::INT8),
+            ]);
+            tasks::LIST.sql()
+        }
         _ if *request.method() == "GET" => tasks::GET.sql(),
-        _ => tasks::TOGGLE.sql(),
+        _ => {
+            parameters.extend([
+                (&ANY_VERSION as _, Type::TEXT_ARRAY),
+                (&"toggle" as _, Type::TEXT),
+                (&None::<Json<()>> as _, Type::JSONB),
+                (&i64::MAX as _, Type::INT8),
+            ]);
+            tasks::CHANGE.sql()
+        }
     };
     let rows = client().await?.query_typed(statement, &parameters).await?;
     let body = if id.is_some() {
         serde_json::to_string(&rows.first().map(Task::from_row))?
     } else {
-        serde_json::to_string(&rows.iter().map(Task::from_row).collect::<Vec<_>>())?
+        // The first row is about the list.
+        serde_json::to_string(&rows.iter().skip(1).map(Task::from_row).collect::<Vec<_>>())?
     };
     Ok(Response::builder()
         .header("content-type", "application/json")

@@ -15,7 +15,7 @@ pub struct HttpResponse {
     pub status: u64,
     /// The headers, with names in lower case.
     pub headers: Value,
-    /// The body.
+    /// The body, or null where there is none.
     pub body: Value,
 }
 
@@ -32,12 +32,24 @@ impl From<&Value> for HttpResponse {
         Self {
             status: response["statusCode"].as_u64().expect("a status"),
             headers: response["headers"].clone(),
-            body: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")),
+            body: if body.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
+            },
         }
     }
 }
 
 impl HttpResponse {
+    /// The value of the header `ETag`.
+    #[track_caller]
+    pub fn etag(&self) -> &str {
+        self.headers["etag"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no ETag: {self:?}"))
+    }
+
     /// Asserts that the response is the 503 of an unavailable database, with a `Retry-After`.
     #[track_caller]
     pub fn assert_unavailable(&self) {

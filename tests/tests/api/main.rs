@@ -3,7 +3,9 @@
 
 mod account;
 mod auth;
+mod conditional_requests;
 mod docs;
+mod idempotent_creation;
 mod paths;
 mod tasks;
 mod tokens;

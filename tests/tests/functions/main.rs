@@ -1,5 +1,6 @@
 //! Single functions: the real binaries under a Lambda runtime, and outside of one.
 
+mod account_limits;
 mod authorization;
 mod connections;
 mod deployments;
@@ -18,4 +19,5 @@ mod round_trips;
 mod schema_verification;
 mod soak;
 mod start;
+mod task_clock;
 mod telemetry;

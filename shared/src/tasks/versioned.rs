@@ -1,0 +1,47 @@
+//! Versions of tasks and of lists, and the entity tags that they have in HTTP.
+//!
+//! A version is a text that the database makes (`public.task_version_tag`). An entity tag also has the number of the
+//! representation, so that clients do not keep an answer that lacks a new field.
+
+use tokio_postgres::Row;
+
+use super::fields::Task;
+use crate::http::conditional::{EntityTag, EntityTags};
+
+/// The number of the representation. A release whose answers have other fields than before has the next number.
+const REPRESENTATION: &str = "1-";
+
+/// Something in one of its versions.
+#[derive(Debug)]
+pub struct Versioned<T> {
+    /// Identifies the version.
+    pub etag: EntityTag,
+    /// What has the version.
+    pub content: T,
+}
+
+impl Versioned<Task> {
+    /// From a row of a task's columns and the version; `None` where all of them are null.
+    pub(super) fn from_outer_row(row: &Row) -> Option<Self> {
+        row.get::<_, Option<i32>>(0).map(|_| Self {
+            etag: entity_tag(row.get(11)),
+            content: Task::from_row(row),
+        })
+    }
+}
+
+/// The entity tag of a version.
+pub(super) fn entity_tag(version: &str) -> EntityTag {
+    EntityTag::new(&format!("{REPRESENTATION}{version}"))
+}
+
+/// The versions of these entity tags; `*` for all versions. Tags of other representations have none.
+pub(super) fn version_tags(tags: &EntityTags) -> Vec<&str> {
+    match tags {
+        EntityTags::Any => vec!["*"],
+        EntityTags::Listed(tags) => tags
+            .iter()
+            .filter_map(|tag| tag.strip_prefix(REPRESENTATION))
+            .collect(),
+    }
+}
