@@ -1,7 +1,7 @@
 // Registers, logs in and manages tasks at BASE_URL, with types that are generated from openapi.yaml: ./dev test client
 
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./api.js";
 
@@ -33,6 +33,40 @@ const creation = await client.POST("/api/{user_id}/tasks", {
 });
 assert(creation.data);
 assert.equal(creation.data.due_date, null);
+
+// A creation whose answer was lost is sent again with the same key, and creates no second task.
+const key = randomUUID();
+const create = () =>
+  client.POST("/api/{user_id}/tasks", {
+    params: { path, header: { "Idempotency-Key": key } },
+    body: { title: "Only once" },
+  });
+const [first, repeated] = [await create(), await create()];
+assert(first.data);
+assert.deepEqual(repeated.data, first.data);
+assert.equal(repeated.response.headers.get("Idempotent-Replayed"), "true");
+
+// Two clients change one task. The second one sees that, reads the task again, and merges its change.
+const shared = { ...path, id: first.data.id };
+const seen = await client.GET("/api/{user_id}/tasks/{id}", { params: { path: shared } });
+const update = (etag: string | null, changes: TaskChanges) =>
+  client.PUT("/api/{user_id}/tasks/{id}", {
+    params: { path: shared, header: { "If-Match": etag ?? "*" } },
+    body: changes,
+  });
+await update(seen.response.headers.get("ETag"), { tags: "from the first client" });
+let mine = await update(seen.response.headers.get("ETag"), { tags: "from the second client" });
+assert.equal(mine.response.status, 412);
+const now = await client.GET("/api/{user_id}/tasks/{id}", { params: { path: shared } });
+mine = await update(now.response.headers.get("ETag"), { tags: `${now.data?.tags}, from the second client` });
+assert.equal(mine.data?.tags, "from the first client, from the second client");
+
+// A client that polls asks whether anything has changed.
+const polled = await client.GET("/api/{user_id}/tasks", { params: { path } });
+const known = polled.response.headers.get("ETag") ?? "";
+const unchanged = await client.GET("/api/{user_id}/tasks", { params: { path, header: { "If-None-Match": known } } });
+assert.equal(unchanged.response.status, 304);
+await client.DELETE("/api/{user_id}/tasks/{id}", { params: { path: shared } });
 
 const taskPath = { ...path, id: creation.data.id };
 const change = await client.PUT("/api/{user_id}/tasks/{id}", {
