@@ -103,7 +103,8 @@ async fn the_log_explains_missing_channel_binding() {
     let started = Instant::now();
     let (response, log) = deep_health(&Environment::default().with("DATABASE_URL", url)).await;
     response.assert_unavailable();
-    assert!(started.elapsed() < Duration::from_secs(3), "{log}");
+    // It does not try again until the time to connect is over.
+    assert!(started.elapsed() < Duration::from_secs(5), "{log}");
     assert!(log.contains("write channel_binding=prefer"), "{log}");
 }
 
