@@ -216,8 +216,14 @@ def use_account_to_delete(context, case, kwargs):
 
 @schemathesis.hook("before_call").apply_to(operation_id="createTask")
 def use_unused_key(context, case, kwargs):
-    if is_valid(case) and "Idempotency-Key" in case.headers:
+    """Also replaces control characters: the local server answers them with a 500, without calling a function."""
+    key = case.headers.get("Idempotency-Key")
+    if key is None:
+        return
+    if is_valid(case):
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
+    elif not (key.isascii() and key.isprintable()):
+        case.headers["Idempotency-Key"] = "not a key"
 
 
 @schemathesis.hook("before_call").apply_to(operation_id=["updateTask", "completeTask", "deleteTask"])
@@ -225,12 +231,6 @@ def expect_current_version(context, case, kwargs):
     """Replaces the generated versions, which no task has, by one that every task has."""
     if is_valid(case) and "If-Match" in case.headers and not is_exception(case.headers["If-Match"]):
         case.headers["If-Match"] = "*"
-
-
-@schemathesis.hook
-def filter_headers(context, headers):
-    """Drops headers that are not ASCII: the local server answers them with a 500, without calling a function."""
-    return all(str(value).isascii() for value in (headers or {}).values())
 
 
 @schemathesis.hook

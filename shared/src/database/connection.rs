@@ -31,6 +31,9 @@
 //! | no answer within [`STATEMENT`](timeouts::STATEMENT) | cancelled | cancelled | cancelled |
 //! | the statement did not end within [`CANCEL`](timeouts::CANCEL) after that | no | no | no: it may still be executed |
 //!
+//! Creating a task is an idempotent write, because each creation has a key. To update, toggle and delete are writes: their
+//! repetition belongs to the client, whose `If-Match` tells whether the first attempt was done.
+//!
 //! A statement that is not sent again ends as [`Error::Unavailable`], which does not say whether it was executed.
 
 use std::pin::pin;
