@@ -22,7 +22,7 @@ const PLACEHOLDERS: [&str; 5] = [
     "change-this",
 ];
 
-const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_mins(30);
+const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_mins(60);
 
 /// All that a function needs to know before it can serve.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Settings {
     pub secret_key: SecretString,
     /// Signed them before the last rotation, and is still accepted: `SECRET_KEY_PREVIOUS`.
     pub previous_secret_key: Option<SecretString>,
-    /// The lifetime of a token: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 30.
+    /// The lifetime of a token: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 60.
     pub token_lifetime: Duration,
     /// The limits on logins and registrations.
     pub rate_limits: RateLimits,

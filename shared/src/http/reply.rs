@@ -32,10 +32,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
         "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (REFERRER_POLICY, "no-referrer"),
-    (
-        STRICT_TRANSPORT_SECURITY,
-        "max-age=63072000; includeSubDomains",
-    ),
+    (STRICT_TRANSPORT_SECURITY, "max-age=63072000"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
