@@ -310,3 +310,46 @@ async fn the_log_names_the_database_and_no_secrets() {
     }
     assert!(!log.contains(password) && !log.contains(&key));
 }
+
+#[tokio::test]
+async fn psql_connects_to_the_place_that_the_functions_use() {
+    // Prints what psql would read, but for the password, which is compared.
+    const SHOW: &str = r#"
+        printf '%s ' "$PGUSER" "$PGHOST" "$PGPORT" "$PGDATABASE" "$PGSSLMODE" "$PGCHANNELBINDING" "${PGOPTIONS-}"
+        env | grep -c -e '^PGSERVICE=' -e '^PGHOSTADDR=' -e '^DATABASE_URL' -e '^SECRET_KEY'
+        [ "$PGPASSWORD" = "$1" ]"#;
+    let local = Environment::default()
+        .without("APPLICATION_ROLE")
+        .without("DATABASE_URL_UNPOOLED")
+        .with("PGHOSTADDR", "10.0.0.1")
+        .with("PGSERVICE", "another");
+    for (url, password, expected) in [
+        (
+            "postgresql://o%2Fa:a/b?c#d&e=%25@localhost:5433/t%3Fo?sslmode=require",
+            "a/b?c#d&e=%",
+            "o/a localhost 5433 t?o verify-full prefer  0",
+        ),
+        (
+            "postgresql://o:/@127.0.0.1/d?channel_binding=require&options=-c%20jit%3Doff",
+            "/",
+            "o 127.0.0.1 5432 d verify-full require -c jit=off 0",
+        ),
+        (
+            "postgresql://o:#x?y@ep-1-pooler.eu.aws.neon.tech/d?options=endpoint%3Dep-1",
+            "#x?y",
+            "o ep-1.eu.aws.neon.tech 5432 d verify-full prefer  0",
+        ),
+    ] {
+        let environment = local.clone().with("DATABASE_URL", url);
+        let arguments = ["--psql", "sh", "-c", SHOW, "sh", password];
+        let output = run("migrate", &arguments, &environment).await;
+        assert_eq!(output.status, Some(0), "{url}: {}", output.text);
+        assert_eq!(output.text.trim_end(), expected);
+    }
+    let unpooled = local.with("DATABASE_URL_UNPOOLED", "postgresql://owner:p@localhost/d");
+    let output = run("migrate", &["--psql", "printenv", "PGUSER"], &unpooled).await;
+    assert_eq!(output.text, "owner\n");
+    let output = run("migrate", &["--psql", "/nowhere/psql"], &unpooled).await;
+    assert_eq!(output.status, Some(1));
+    assert!(output.text.contains("starting psql"), "{}", output.text);
+}
