@@ -69,8 +69,8 @@ pub(crate) fn letters_and_digits(text: &str) -> String {
         .collect()
 }
 
-/// How many letters and digits are left of a text without these words, each in lower case. Of those that count on, as in
-/// `1234`, or repeat, as in `xxxx`, only the first counts.
+/// How many letters and digits are left of a text without these words, each in lower case. Of digits that
+/// count on, as in `1234`, and of characters that repeat, as in `xxxx`, only the first counts.
 pub(crate) fn count_without(words: &[&str], text: &str) -> usize {
     let text = letters_and_digits(text);
     let mut rest = text.as_str();
@@ -78,15 +78,18 @@ pub(crate) fn count_without(words: &[&str], text: &str) -> usize {
     let mut last = None;
     while let Some(next) = rest.chars().next() {
         let found = words.iter().filter(|word| rest.starts_with(**word));
-        let (length, character) = match found.map(|word| word.len()).max() {
-            Some(length) => (length, None),
-            None => (next.len_utf8(), Some(u32::from(next))),
-        };
-        let goes_on =
-            character.is_some_and(|code| last == Some(code) || last == code.checked_sub(1));
-        left += usize::from(character.is_some() && !goes_on);
-        last = character;
-        rest = &rest[length..];
+        if let Some(length) = found.map(|word| word.len()).max() {
+            last = None;
+            rest = &rest[length..];
+            continue;
+        }
+        let counts_on = next
+            .to_digit(10)
+            .zip(last.and_then(|last: char| last.to_digit(10)));
+        let goes_on = last == Some(next) || counts_on.is_some_and(|(next, last)| next == last + 1);
+        left += usize::from(!goes_on);
+        last = Some(next);
+        rest = &rest[next.len_utf8()..];
     }
     left
 }

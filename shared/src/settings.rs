@@ -73,6 +73,10 @@ impl Settings {
             errors.collect(secret_key::previous(variable("SECRET_KEY_PREVIOUS")));
         let token_lifetime = errors.collect(token_lifetime(variable));
         let rate_limits = errors.collect(rate_limits(variable));
+        // Read elsewhere; a value that cannot be read there counts as missing.
+        for name in ["METRICS_NAMESPACE", "AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"] {
+            errors.collect(checked(variable, name));
+        }
         let settings = (|| {
             Some(Self {
                 database: database?,
