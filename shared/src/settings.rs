@@ -9,20 +9,11 @@ use secrecy::SecretString;
 
 use crate::config_errors::ConfigErrors;
 use crate::database::DatabaseUrl;
+use crate::setting_text::check_value;
 
-/// The shortest `SECRET_KEY` that is accepted, in bytes: the length of the output of HS256 (RFC 7518, 3.2).
-const MIN_SECRET_KEY_BYTES: usize = 32;
+mod secret_key;
 
-/// Values from examples and defaults where a secret belongs. The first was the default of the legacy service.
-const PLACEHOLDERS: [&str; 5] = [
-    "your-super-secret-key",
-    "your-secret-key",
-    "change-me",
-    "changeme",
-    "change-this",
-];
-
-const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_mins(30);
+const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// All that a function needs to know before it can serve.
 #[derive(Debug)]
@@ -33,7 +24,7 @@ pub struct Settings {
     pub secret_key: SecretString,
     /// Signed them before the last rotation, and is still accepted: `SECRET_KEY_PREVIOUS`.
     pub previous_secret_key: Option<SecretString>,
-    /// The lifetime of a token: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 30.
+    /// The lifetime of a token: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 60.
     pub token_lifetime: Duration,
     /// The limits on logins and registrations.
     pub rate_limits: RateLimits,
@@ -77,14 +68,20 @@ impl Settings {
     ) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let database = errors.collect(trusted_database(variable));
-        let secret_key = errors.collect(secret_key(variable));
+        let secret_key = errors.collect(secret_key::current(variable("SECRET_KEY")));
+        let previous_secret_key =
+            errors.collect(secret_key::previous(variable("SECRET_KEY_PREVIOUS")));
         let token_lifetime = errors.collect(token_lifetime(variable));
         let rate_limits = errors.collect(rate_limits(variable));
+        // Read elsewhere; a value that cannot be read there counts as missing.
+        for name in ["METRICS_NAMESPACE", "AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"] {
+            errors.collect(checked(variable, name));
+        }
         let settings = (|| {
             Some(Self {
                 database: database?,
                 secret_key: secret_key?,
-                previous_secret_key: variable("SECRET_KEY_PREVIOUS").map(SecretString::from),
+                previous_secret_key: previous_secret_key?,
                 token_lifetime: token_lifetime?,
                 rate_limits: rate_limits?,
                 max_concurrency: max_concurrency(variable),
@@ -110,11 +107,27 @@ pub(crate) fn require_lambda() -> Result<(), ConfigErrors> {
     )
 }
 
-/// A variable of the environment. An empty or blank one counts as missing: that is how deployments leave one out.
+/// A variable of the environment, without white space (in ASCII) around it. An empty one counts as missing: that is how
+/// deployments leave one out. What is not UTF-8 becomes U+FFFD, which [`check_value`] refuses.
 pub fn variable(name: &str) -> Option<String> {
-    std::env::var(name)
-        .ok()
-        .filter(|value| !value.trim().is_empty())
+    let value = std::env::var_os(name)?;
+    let value = value.to_string_lossy();
+    let value = value.trim_ascii();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// A variable that [`check_value`] accepts.
+///
+/// # Errors
+/// The problem.
+fn checked(
+    variable: &impl Fn(&str) -> Option<String>,
+    name: &str,
+) -> Result<Option<String>, ConfigErrors> {
+    let value = variable(name);
+    value.map_or(Ok(None), |value| {
+        check_value(name, &value).map(|()| Some(value))
+    })
 }
 
 /// `DATABASE_URL`.
@@ -135,6 +148,7 @@ fn trusted_database(
 ) -> Result<DatabaseUrl, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     let database = errors.collect(database(variable));
+    errors.collect(checked(variable, "ALLOW_LOCAL_DATABASE"));
     errors.collect(check_ca_file(variable));
     errors.into_result(database)
 }
@@ -149,9 +163,14 @@ pub fn local_allowed(variable: &impl Fn(&str) -> Option<String>) -> bool {
 /// # Errors
 /// The problem.
 pub fn check_ca_file(variable: &impl Fn(&str) -> Option<String>) -> Result<(), ConfigErrors> {
-    let Some(path) = variable("SSL_CERT_FILE") else {
+    let Some(path) = checked(variable, "SSL_CERT_FILE")? else {
         return Ok(());
     };
+    // The TLS library reads the variable itself, as it is.
+    if std::env::var("SSL_CERT_FILE").is_ok_and(|value| value != path && value.trim_ascii() == path)
+    {
+        return Err("SSL_CERT_FILE has white space around the path. Remove it.".into());
+    }
     match std::fs::read(&path) {
         Err(error) => Err(format!(
             "SSL_CERT_FILE names {path}, which cannot be read ({}). Name a PEM file with the certificates to trust, \
@@ -170,38 +189,11 @@ pub fn check_ca_file(variable: &impl Fn(&str) -> Option<String>) -> Result<(), C
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-fn secret_key(variable: &impl Fn(&str) -> Option<String>) -> Result<SecretString, ConfigErrors> {
-    let Some(key) = variable("SECRET_KEY") else {
-        return Err(format!("SECRET_KEY is missing. {SECRET_KEY_ADVICE}").into());
-    };
-    let lower = key.to_lowercase();
-    if PLACEHOLDERS
-        .iter()
-        .any(|placeholder| lower.contains(placeholder))
-    {
-        let problem = "SECRET_KEY is a placeholder that anyone can read in an example.";
-        Err(format!("{problem} {SECRET_KEY_ADVICE}").into())
-    } else if key.len() < MIN_SECRET_KEY_BYTES {
-        Err(format!(
-            "SECRET_KEY is too short ({} bytes). {SECRET_KEY_ADVICE}",
-            key.len()
-        )
-        .into())
-    } else if key.bytes().all(|byte| Some(byte) == key.bytes().next()) {
-        Err(format!("SECRET_KEY is one character over and over. {SECRET_KEY_ADVICE}").into())
-    } else {
-        Ok(key.into())
-    }
-}
-
-const SECRET_KEY_ADVICE: &str =
-    "Set it to at least 32 random bytes, for example the output of `openssl rand -hex 32`.";
-
 fn token_lifetime(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration, ConfigErrors> {
-    let Some(text) = variable("ACCESS_TOKEN_EXPIRE_MINUTES") else {
+    let Some(text) = checked(variable, "ACCESS_TOKEN_EXPIRE_MINUTES")? else {
         return Ok(DEFAULT_TOKEN_LIFETIME);
     };
-    match text.trim().parse::<u32>() {
+    match text.parse::<u32>() {
         Ok(minutes) if minutes > 0 => Ok(Duration::from_mins(minutes.into())),
         _ => Err(format!(
             "ACCESS_TOKEN_EXPIRE_MINUTES is {text:?}. Write a whole number of minutes from 1, or leave it out for {}.",
@@ -214,10 +206,10 @@ fn token_lifetime(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration
 fn rate_limits(variable: &impl Fn(&str) -> Option<String>) -> Result<RateLimits, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     let mut limit = |name: &str, default: i32| {
-        let Some(text) = variable(name) else {
+        let Some(text) = errors.collect(checked(variable, name)).flatten() else {
             return default;
         };
-        match text.trim().parse() {
+        match text.parse() {
             Ok(limit) if limit > 0 => limit,
             _ => {
                 errors.push(format!(

@@ -22,7 +22,7 @@ impl AccountDeletion {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let deletion = Self {
             password: fields.required("password", any_text).into(),
         };

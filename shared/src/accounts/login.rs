@@ -28,7 +28,7 @@ impl Credentials {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let credentials = Self {
             email: fields.required("email", any_text),
             password: fields.required("password", any_text).into(),

@@ -26,7 +26,7 @@ impl PasswordChange {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let change = Self {
             current: fields.required("current_password", any_text).into(),
             new: fields.required("new_password", new_password).into(),

@@ -33,7 +33,7 @@ impl NewUser {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let user = Self {
             username: fields.required("username", username),
             email: fields.required("email", email),

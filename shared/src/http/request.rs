@@ -5,6 +5,7 @@ use std::num::IntErrorKind;
 
 use lambda_http::RequestExt as _;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
+use lambda_http::http::Method;
 use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use lambda_http::request::{LambdaRequest, RequestContext};
 
@@ -141,6 +142,11 @@ impl Request {
                 IntErrorKind::NegOverflow => Ok(i64::MIN),
                 _ => Err(InvalidInput(vec![Violation::int_parsing(name, text)])),
             })
+    }
+
+    /// Whether the client wants the headers alone (RFC 9110, 9.3.2).
+    pub(super) fn is_head(&self) -> bool {
+        self.0.method() == Method::HEAD
     }
 
     /// The last segment of the path, whatever a stage or a mapping puts before it.

@@ -66,7 +66,9 @@ where
 {
     let answer = move |request: lambda_http::Request| async move {
         let request = Request::from(request);
+        let is_head = request.is_head();
         let reply = log_answer(request, move |request| bounded(handler(request, app))).await;
+        let reply = if is_head { reply.without_body() } else { reply };
         Ok::<_, Infallible>(Response::from(reply))
     };
     let service = ServiceBuilder::new()

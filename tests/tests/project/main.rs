@@ -3,6 +3,7 @@
 mod certificates;
 mod checklists;
 mod documents;
+mod env_file;
 mod files;
 mod layers;
 mod markdown;

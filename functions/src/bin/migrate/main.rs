@@ -3,8 +3,8 @@
 //!
 //! On the command line, `--if-empty` applies the migrations only to a database that holds no table of ours, `--verify`
 //! changes nothing and reports every difference between the schema and what this build expects, `--print-catalog` prints
-//! the catalog that `sql/catalog.txt` holds, and `--check-settings` only checks whether the functions would accept the
-//! settings.
+//! the catalog that `sql/catalog.txt` holds, `--check-settings` only checks whether the functions would accept the settings,
+//! and `--psql` becomes psql on the same database.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +27,7 @@ mod custom_resource;
 mod error;
 mod migration_settings;
 mod migrations;
+mod psql;
 mod roles;
 mod verify;
 
@@ -57,9 +58,14 @@ async fn main() -> ExitCode {
         ["--if-empty"] => migrate_if_empty(&settings).await,
         ["--verify"] => verify_on_command_line(&settings).await,
         ["--print-catalog"] => print_catalog(&settings).await,
+        ["--psql", program, ref arguments @ ..] => {
+            psql::exec(&settings.database, program, arguments)
+                .map(drop)
+                .map_err(Into::into)
+        }
         _ => {
             return telemetry::fail(
-                &"Usage: migrate [--if-empty | --verify | --print-catalog | --check-settings]",
+                &"Usage: migrate [--if-empty | --verify | --print-catalog | --check-settings | --psql PROGRAM [ARGUMENTS]]",
             );
         }
     };
