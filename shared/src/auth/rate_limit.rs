@@ -4,22 +4,28 @@
 //! The statement that begins an attempt counts it, before the password is verified, so that a thousand attempts at once are
 //! a thousand; the statement with which it succeeds takes it back. The SQL functions in `sql/V2__rate_limits.sql` do both.
 //! A guess counts against three things: the account together with the address it comes from, the account, and the address.
-//! A refused guess counts against nothing.
+//! A refused guess counts against nothing. Nothing that a limit protects begins before the limit has admitted it.
+//!
+//! Attempts whose passwords are being verified count like failed ones, or else a thousand at once would all be admitted.
+//! One that only such attempts stand in the way of is undecided. It waits for them and tries again, so that right passwords
+//! are not refused, however many come at once.
 //!
 //! A limit that is reached holds until the end of a wait, which doubles each time, up to four times the first wait. Nobody
 //! can lock an owner out: an address from which the owner has logged in is limited by its own guesses, not by those of
 //! others. Whether the account exists makes no difference.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
 use crate::database::{self, Database, Statement};
 use crate::settings::{RateLimits, Settings};
+use crate::timeouts;
 
 /// Names what the key is for, so that it is unlike any other key that is derived from `SECRET_KEY`.
 const KEY_PURPOSE: &[u8] = b"todo: keys of rate limits";
@@ -85,6 +91,56 @@ impl Requester {
     pub fn email_key(&self, email: &str) -> BucketKey {
         bucket_key(&self.hmac, "email", &email.to_lowercase())
     }
+}
+
+/// What `public.consume_login_attempt` says about an attempt to log in.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginAttempt {
+    /// The seconds to wait where a limit is reached. The attempt was counted where there are none.
+    pub retry_after: Option<i32>,
+    /// Whether a right password among the attempts that are being verified can make room for this one.
+    pub undecided: Option<bool>,
+    /// Whether the owner has logged in from the address before. `public.refund_login_attempt` needs it.
+    pub from_known_address: bool,
+}
+
+/// Waits for attempts that are being verified. Each attempt has one, for all of its tries.
+#[derive(Debug)]
+pub struct AdmissionWait {
+    deadline: Instant,
+}
+
+impl AdmissionWait {
+    /// Begins to count the time.
+    pub fn start() -> Self {
+        Self {
+            deadline: Instant::now() + timeouts::ADMISSION,
+        }
+    }
+
+    /// Returns `true` where the attempt was admitted. Where it is undecided, this waits a moment and returns `false`: try
+    /// again.
+    ///
+    /// # Errors
+    /// [`TooManyAttempts`] where the attempt is refused.
+    pub async fn is_admitted(&self, attempt: LoginAttempt) -> Result<bool, TooManyAttempts> {
+        match attempt.retry_after {
+            None => Ok(true),
+            Some(_) if attempt.undecided == Some(true) && Instant::now() < self.deadline => {
+                sleep(timeouts::BEFORE_READMISSION).await;
+                Ok(false)
+            }
+            Some(retry_after) => Err(TooManyAttempts { retry_after }),
+        }
+    }
+}
+
+/// A limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many attempts")]
+pub struct TooManyAttempts {
+    /// Seconds until the next attempt may succeed.
+    pub retry_after: i32,
 }
 
 fn new_hmac(key: &[u8]) -> Hmac<Sha256> {
