@@ -3,7 +3,11 @@
 //! Everything that is wrong is reported at once, each problem as a sentence that says what to write instead. No sentence
 //! holds a secret.
 
+mod trusted_proxies;
+
 use std::time::Duration;
+
+pub use trusted_proxies::TrustedProxies;
 
 use secrecy::SecretString;
 
@@ -37,6 +41,8 @@ pub struct Settings {
     pub token_lifetime: Duration,
     /// The limits on logins and registrations.
     pub rate_limits: RateLimits,
+    /// The proxies whose `X-Forwarded-For` is believed: `TRUSTED_PROXIES`, default none.
+    pub trusted_proxies: TrustedProxies,
     /// How many requests this instance may get at once: `AWS_LAMBDA_MAX_CONCURRENCY`, default 1. Lambda sets it, on managed
     /// instances only.
     pub max_concurrency: usize,
@@ -80,6 +86,8 @@ impl Settings {
         let secret_key = errors.collect(secret_key(variable));
         let token_lifetime = errors.collect(token_lifetime(variable));
         let rate_limits = errors.collect(rate_limits(variable));
+        let trusted_proxies = variable("TRUSTED_PROXIES").unwrap_or_default();
+        let trusted_proxies = errors.collect(TrustedProxies::parse(&trusted_proxies));
         let settings = (|| {
             Some(Self {
                 database: database?,
@@ -87,6 +95,7 @@ impl Settings {
                 previous_secret_key: variable("SECRET_KEY_PREVIOUS").map(SecretString::from),
                 token_lifetime: token_lifetime?,
                 rate_limits: rate_limits?,
+                trusted_proxies: trusted_proxies?,
                 max_concurrency: max_concurrency(variable),
             })
         })();
