@@ -7,6 +7,7 @@ mod password_change;
 mod reauthentication;
 mod registration;
 mod sessions;
+mod verification;
 
 pub use account::{User, get};
 pub use deletion::{AccountDeletion, delete};

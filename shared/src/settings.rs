@@ -3,7 +3,11 @@
 //! Everything that is wrong is reported at once, each problem as a sentence that says what to write instead. No sentence
 //! holds a secret.
 
+mod trusted_proxies;
+
 use std::time::Duration;
+
+pub use trusted_proxies::TrustedProxies;
 
 use secrecy::SecretString;
 
@@ -28,6 +32,8 @@ pub struct Settings {
     pub token_lifetime: Duration,
     /// The limits on logins and registrations.
     pub rate_limits: RateLimits,
+    /// The proxies whose `X-Forwarded-For` is believed: `TRUSTED_PROXIES`, default none.
+    pub trusted_proxies: TrustedProxies,
     /// How many requests this instance may get at once: `AWS_LAMBDA_MAX_CONCURRENCY`, default 1. Lambda sets it, on managed
     /// instances only.
     pub max_concurrency: usize,
@@ -77,6 +83,8 @@ impl Settings {
         for name in ["METRICS_NAMESPACE", "AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"] {
             errors.collect(checked(variable, name));
         }
+        let trusted_proxies = variable("TRUSTED_PROXIES").unwrap_or_default();
+        let trusted_proxies = errors.collect(TrustedProxies::parse(&trusted_proxies));
         let settings = (|| {
             Some(Self {
                 database: database?,
@@ -84,6 +92,7 @@ impl Settings {
                 previous_secret_key: previous_secret_key?,
                 token_lifetime: token_lifetime?,
                 rate_limits: rate_limits?,
+                trusted_proxies: trusted_proxies?,
                 max_concurrency: max_concurrency(variable),
             })
         })();

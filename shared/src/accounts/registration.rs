@@ -97,9 +97,9 @@ pub async fn register(
     user: &NewUser,
     now: SystemTime,
 ) -> Result<Registered, Error> {
-    let (id, hashed_password) = tokio::try_join!(reserve_user_id(database, requester), async {
-        Ok(password::hash(user.password.clone()).await?)
-    })?;
+    let id = reserve_user_id(database, requester).await?;
+    // Not before the limit has admitted the registration: a refusal must not cost a hash.
+    let hashed_password = password::hash(&user.password)?;
     let token = tokens.issue(id, &user.email, &user.username, now)?;
     Ok(Registered {
         user: create(database, id, user, &hashed_password, &token).await?,

@@ -6,7 +6,7 @@ use crate::auth::active_session;
 use crate::auth::rate_limit::{RateLimiter, Requester};
 use crate::auth::{Caller, Tokens};
 use crate::database::Database;
-use crate::settings::Settings;
+use crate::settings::{Settings, TrustedProxies};
 use crate::telemetry;
 
 /// What the handlers work with.
@@ -17,6 +17,7 @@ pub struct App {
     /// Issues access tokens and verifies them.
     pub tokens: Tokens,
     rate_limiter: RateLimiter,
+    trusted_proxies: TrustedProxies,
 }
 
 impl App {
@@ -25,6 +26,7 @@ impl App {
         Self {
             tokens: Tokens::new(&settings),
             rate_limiter: RateLimiter::new(&settings),
+            trusted_proxies: settings.trusted_proxies,
             database: Database::new(settings.database, settings.max_concurrency),
         }
     }
@@ -40,9 +42,10 @@ impl App {
         Ok(caller)
     }
 
-    /// The address that a request comes from, for the rate limits.
+    /// Whom a request comes from, for the rate limits.
     pub fn requester(&self, request: &Request) -> Requester {
-        self.rate_limiter.requester(request.source_ip())
+        let address = request.client_address(&self.trusted_proxies);
+        self.rate_limiter.requester(address)
     }
 
     /// Returns valid input as it is. Where the input is refused, this looks up the session first: a dead session is

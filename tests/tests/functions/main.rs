@@ -19,3 +19,4 @@ mod schema_verification;
 mod soak;
 mod start;
 mod telemetry;
+mod trusted_proxies;
