@@ -1,6 +1,7 @@
 //! Single functions: the real binaries under a Lambda runtime, and outside of one.
 
 mod authorization;
+mod concurrent_writes;
 mod connections;
 mod deployments;
 mod events;
@@ -14,8 +15,10 @@ mod passwords;
 mod pooler;
 mod purge;
 mod rate_limits;
+mod read_only;
 mod round_trips;
 mod schema_verification;
 mod soak;
 mod start;
+mod stored_values;
 mod telemetry;
