@@ -245,11 +245,16 @@ BEGIN
 END
 $$;
 
--- The time never goes backwards, whenever the transaction began.
+-- The time never goes backwards, whenever the transaction began. Nothing is later than the last time that a timestamp can
+-- hold, and `infinity` stays.
 CREATE OR REPLACE FUNCTION public.todo_set_updated_at() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    NEW.updated_at := greatest(OLD.updated_at + interval '1 microsecond', clock_timestamp() AT TIME ZONE 'utc');
+    NEW.updated_at := greatest(
+        OLD.updated_at,
+        least(OLD.updated_at, timestamp '294276-12-31 23:59:59.999998') + interval '1 microsecond',
+        clock_timestamp() AT TIME ZONE 'utc'
+    );
     RETURN NEW;
 END
 $$;

@@ -8,6 +8,7 @@ mod fields;
 use tokio_postgres::types::{Json, Type};
 
 use crate::auth::Caller;
+use crate::cause::Cause;
 use crate::database::{self, Database, Statement};
 use crate::http::Error;
 use fields::task_columns;
@@ -58,16 +59,21 @@ const CREATE: Statement = Statement::write(concat!(
         SELECT session.user_id
         FROM public.active_session AS session
         WHERE session.token_jti = $1 AND session.user_id = $2
+    ), created AS (
+        INSERT INTO public.task (user_id, title, description, due_date, priority, tags, recursion_pattern, completed)
+        SELECT caller.user_id, new.title, new.description, new.due_date, new.priority, new.tags, new.recursion_pattern,
+               new.completed
+        FROM caller, jsonb_to_record($3) AS new (
+            title text, description text, due_date text, priority public.priority_enum, tags text,
+            recursion_pattern text, completed boolean
+        )
+        RETURNING task.*
     )
-    INSERT INTO public.task (user_id, title, description, due_date, priority, tags, recursion_pattern, completed)
-    SELECT caller.user_id, new.title, new.description, new.due_date, new.priority, new.tags, new.recursion_pattern,
-           new.completed
-    FROM caller, jsonb_to_record($3) AS new (
-        title text, description text, due_date text, priority public.priority_enum, tags text, recursion_pattern text,
-        completed boolean
-    )
-    RETURNING ",
-    task_columns!()
+    SELECT ",
+    task_columns!(),
+    "
+    FROM caller
+    LEFT JOIN created AS task ON true"
 ));
 
 /// Creates a task of the caller's.
@@ -83,11 +89,15 @@ pub async fn create(database: &Database, caller: &Caller, task: &NewTask) -> Res
                 (&caller.user_id, Type::INT4),
                 (&Json(task), Type::JSONB),
             ],
-            Task::from_row,
+            Task::from_outer_row,
         )
         .await;
     match created {
-        Ok(task) => task.ok_or(Error::InvalidToken),
+        Ok(task) => task.ok_or(Error::InvalidToken)?.ok_or_else(|| {
+            Error::Internal(Cause::new(
+                "no task was created: a trigger or a rule in the database suppresses it",
+            ))
+        }),
         // The account was deleted after its session was checked and before the insert.
         Err(database::Error::ForeignKeyViolation(_)) => Err(Error::InvalidToken),
         Err(error) => Err(error.into()),

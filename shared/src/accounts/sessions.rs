@@ -78,7 +78,7 @@ const DELETE_EXPIRED: Statement = Statement::write(
         WHERE session.id = batch.id AND batch.expires_at <= now() AT TIME ZONE 'utc'
         RETURNING session.id
     )
-    SELECT (SELECT max(batch.id) FROM batch), (SELECT count(*) FROM deleted)",
+    SELECT (SELECT max(batch.id)::bigint FROM batch), (SELECT count(*) FROM deleted)",
 );
 
 /// The result of a purge.
@@ -100,14 +100,14 @@ pub async fn purge_sessions(
 ) -> Result<Purged, database::Error> {
     let started = Instant::now();
     let mut purged = Purged::default();
-    let mut last_id = Some(0);
+    let mut last_id = Some(i64::MIN);
     while let Some(after) = last_id
         && started.elapsed() < time
     {
-        let batch: Result<(Option<i32>, i64), _> = database
+        let batch: Result<(Option<i64>, i64), _> = database
             .query_one(
                 &DELETE_EXPIRED,
-                &[(&after, Type::INT4), (&PURGE_BATCH, Type::INT8)],
+                &[(&after, Type::INT8), (&PURGE_BATCH, Type::INT8)],
                 |row| (row.get(0), row.get(1)),
             )
             .await;

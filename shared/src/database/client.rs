@@ -7,12 +7,19 @@ use tracing::warn;
 use super::error::{Error, Failure};
 use super::pool::Pool;
 use super::retry;
-use super::schema_version::{SELECT_VERSION, require_current};
+use super::schema_version::require_current;
 use super::statement::{Effect, Parameters, Statement};
 use super::url::DatabaseUrl;
 use crate::cause::Cause;
 use crate::telemetry::context::{self, DatabaseTimer};
 use crate::timeouts;
+
+// `transaction_read_only` is on where default_transaction_read_only is, and on a read replica.
+const SELECT_HEALTH: Statement = Statement::read(
+    "
+    SELECT coalesce(max(version), 0)::integer, current_setting('transaction_read_only')::boolean
+    FROM public.refinery_schema_history",
+);
 
 /// The database that the functions work on.
 #[derive(Debug)]
@@ -46,14 +53,18 @@ impl Database {
         Ok(())
     }
 
-    /// Checks that the database answers and that its schema is not behind this build. Returns the schema's version.
+    /// Checks that the database answers, that it accepts writes, and that its schema is not behind this build. Returns the
+    /// schema's version.
     ///
     /// # Errors
     /// [`Error::Unavailable`] otherwise.
-    pub async fn check_schema_version(&self) -> Result<i32, Error> {
-        let version = self
-            .query_one(&SELECT_VERSION, &[], |row| row.get(0))
+    pub async fn check_health(&self) -> Result<i32, Error> {
+        let (version, is_read_only) = self
+            .query_one(&SELECT_HEALTH, &[], |row| (row.get(0), row.get(1)))
             .await?;
+        if is_read_only {
+            return Err(Error::read_only());
+        }
         require_current(version).map_err(Error::Unavailable)
     }
 
@@ -115,14 +126,16 @@ impl Database {
             let (cause, may_be_sent_again) = match answer.await {
                 Ok(rows) => return Ok(rows),
                 Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::ServerBusy(cause)) => match backoff.next() {
-                    Some(pause) if Instant::now() + pause < deadline => {
-                        sleep(pause).await;
-                        context::count_retry();
-                        continue;
+                Err(Failure::ServerBusy(cause) | Failure::RolledBack(cause)) => {
+                    match backoff.next() {
+                        Some(pause) if Instant::now() + pause < deadline => {
+                            sleep(pause).await;
+                            context::count_retry();
+                            continue;
+                        }
+                        _ => (cause, false),
                     }
-                    _ => (cause, false),
-                },
+                }
                 Err(Failure::NotExecuted(cause)) => (cause, true),
                 Err(Failure::ConnectionLost(cause)) => (cause, statement.effect != Effect::Write),
             };

@@ -27,6 +27,8 @@ pub(super) enum Failure {
     NotExecuted(Cause),
     /// It was not executed: the server or a pooler had no connection for it.
     ServerBusy(Cause),
+    /// It was rolled back, because other transactions changed the same rows at the same time: nothing was done.
+    RolledBack(Cause),
     /// The connection was lost after the statement was sent: it may have been executed.
     ConnectionLost(Cause),
     /// Sending it again would not help, or might do harm.
@@ -62,6 +64,7 @@ impl Failure {
             Some(message) if is_about_connection(message.code()) => {
                 Self::ConnectionLost(failed(error))
             }
+            Some(message) if is_conflict(message.code()) => Self::RolledBack(failed(error)),
             _ => Self::Fatal(Error::from_answer(error)),
         }
     }
@@ -75,36 +78,78 @@ impl Error {
     /// From an error that the server sent as its answer.
     fn from_answer(error: tokio_postgres::Error) -> Self {
         let code = error.code().cloned();
+        let is_qualified = error
+            .as_db_error()
+            .is_some_and(|message| message.message().contains("public."));
         let cause = failed(error);
         match code {
             Some(code) if code == SqlState::FOREIGN_KEY_VIOLATION => {
                 Self::ForeignKeyViolation(cause)
             }
-            Some(code) if is_missing_object(&code) => {
-                Self::Unavailable(cause.with_advice("is the schema behind? Run the migrations"))
+            Some(code) if is_missing_name(&code) && !is_qualified => {
+                Self::Unavailable(cause.with_advice(FOREIGN_NAME))
+            }
+            Some(code) if is_missing_name(&code) || is_missing_part(&code) => {
+                Self::Unavailable(cause.with_advice(MISSING_OBJECT))
+            }
+            Some(code) if code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+                Self::Unavailable(cause.with_advice(READ_ONLY))
+            }
+            Some(code) if code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                Self::Fault(cause.with_advice(MISSING_PRIVILEGE))
             }
             Some(code) if is_transient(&code) => Self::Unavailable(cause),
             _ => Self::Fault(cause),
         }
     }
+
+    /// The database accepts no writes.
+    pub(super) fn read_only() -> Self {
+        Self::Unavailable(Cause::new("the database is read-only").with_advice(READ_ONLY))
+    }
 }
 
-/// A table, column, type, function or schema that the statement needs does not exist.
-fn is_missing_object(code: &SqlState) -> bool {
+const READ_ONLY: &str = "DATABASE_URL names a read replica, or default_transaction_read_only is on for the role, the \
+                         database or the server: name the primary compute, or switch the setting off";
+
+const MISSING_OBJECT: &str = "run the migrations; where they find nothing to do, someone has removed or renamed the \
+                              object: `./dev verify` names it";
+
+const FOREIGN_NAME: &str = "the statements of this service name everything with its schema, so another program's \
+                            trigger, rule or default uses this name, and the object does not exist or is not in the \
+                            session's search_path";
+
+const MISSING_PRIVILEGE: &str = "the role in DATABASE_URL lacks a privilege: run the migrations with the role's name in \
+                                 APPLICATION_ROLE";
+
+/// A table, type or function does not exist, or is in no schema of the `search_path`.
+fn is_missing_name(code: &SqlState) -> bool {
     [
         SqlState::UNDEFINED_TABLE,
-        SqlState::UNDEFINED_COLUMN,
         SqlState::UNDEFINED_OBJECT,
         SqlState::UNDEFINED_FUNCTION,
-        SqlState::INVALID_SCHEMA_NAME,
+    ]
+    .contains(code)
+}
+
+/// A column of an object, or a schema, does not exist.
+fn is_missing_part(code: &SqlState) -> bool {
+    [SqlState::UNDEFINED_COLUMN, SqlState::INVALID_SCHEMA_NAME].contains(code)
+}
+
+/// The transaction was rolled back because of other transactions (PostgreSQL, "Serialization Failure Handling"). A deadlock
+/// is possible at every isolation level, a serialization failure from `repeatable read` on.
+fn is_conflict(code: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
     ]
     .contains(code)
 }
 
 /// The server is shutting down or out of a resource that others will free.
 fn is_transient(code: &SqlState) -> bool {
-    // 53 insufficient resources, 40 transaction rollback (deadlock, serialization failure), 55P03 lock not available,
-    // 57014 query canceled.
+    // 53 insufficient resources, 40 transaction rollback, 55P03 lock not available, 57014 query canceled.
     is_about_connection(code)
         || ["53", "40"]
             .iter()
@@ -179,7 +224,7 @@ pub enum ConnectError {
 
 /// Messages of the server, of Neon's proxy, of a pooler and of the TLS library after which only the operator can help, with
 /// advice on what to do. Neon's proxy uses one SQLSTATE for all of its errors, so the words decide.
-const PERMANENT: [(&[&str], &str); 16] = [
+const PERMANENT: [(&[&str], &str); 17] = [
     (
         &["password authentication failed"],
         "check the role, the password and the endpoint (the host's first label) in DATABASE_URL",
@@ -245,6 +290,7 @@ const PERMANENT: [(&[&str], &str); 16] = [
         &["role", "does not exist"],
         "check the role in DATABASE_URL",
     ),
+    (&["permission denied"], MISSING_PRIVILEGE),
 ];
 
 const DIRECT_TLS: &str = "TLS started at once (sslnegotiation=direct), which servers before PostgreSQL 17 do not support: \
