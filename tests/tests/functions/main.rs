@@ -4,6 +4,7 @@ mod authorization;
 mod connections;
 mod deployments;
 mod events;
+mod interference;
 mod legacy_adoption;
 mod malicious_input;
 mod migrations;

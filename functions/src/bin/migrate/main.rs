@@ -16,18 +16,24 @@ use shared::settings::{self, Settings};
 use shared::telemetry;
 use tracing::{error, info, warn};
 
+use connection::MigrationConnection;
 use custom_resource::Event;
 use error::MigrateError;
 use migration_settings::{ApplicationRole, MigrationSettings};
 use migrations::{Migrated, migrate, version_in_use};
 use roles::Grants;
 
+mod catalog;
 mod connection;
 mod custom_resource;
 mod error;
 mod migration_settings;
 mod migrations;
+mod preflight;
+mod role_settings;
 mod roles;
+mod sequences;
+mod smoke_test;
 mod verify;
 
 /// How much of the function's time is left for the answer.
@@ -139,7 +145,7 @@ fn print_grants(role: &ApplicationRole, grants: &Grants) {
         ),
         (false, _) => {}
     }
-    for statement in &grants.granted {
+    for statement in &grants.statements {
         println!("{statement};");
     }
 }
@@ -160,7 +166,11 @@ async fn migrate_if_empty(settings: &MigrationSettings) -> Result<(), MigrateErr
 }
 
 async fn verify_on_command_line(settings: &MigrationSettings) -> Result<(), MigrateError> {
-    print_differences(&verify::verify(settings).await?)?;
+    let verification = verify::verify(settings).await?;
+    for note in verification.notes {
+        println!("Note: {note}.");
+    }
+    print_differences(&verification.differences)?;
     println!(
         "The schema of {} is as this build expects it.",
         database_name(settings)
@@ -169,7 +179,8 @@ async fn verify_on_command_line(settings: &MigrationSettings) -> Result<(), Migr
 }
 
 async fn print_catalog(settings: &MigrationSettings) -> Result<(), MigrateError> {
-    print!("{}", verify::catalog(settings).await?);
+    let connection = MigrationConnection::open(&settings.database).await?;
+    print!("{}", catalog::print(&connection.client).await?);
     Ok(())
 }
 
