@@ -41,8 +41,8 @@ const SELECT_RANDOM: &str =
 
 const SET_ROLE: &str = "SELECT set_config('role', $1::text, true)";
 
-/// The statement that gives this transaction a setting of a role. NULL for a setting that the role could not change itself,
-/// or that has no effect on a transaction that has begun.
+/// The statement that gives this transaction a setting of a role. No row for a setting that the role could not change
+/// itself, or that has no effect on a transaction that has begun.
 const SET_LOCAL: &str = "
     SELECT format('SELECT set_config(%L, %L, true)',
                   CASE name WHEN 'default_transaction_read_only' THEN 'transaction_read_only' ELSE name END,
@@ -61,7 +61,12 @@ pub(crate) async fn run(
 ) -> Result<Outcome, MigrateError> {
     let step = MigrateError::from_step("preparing to run the statements of the functions");
     let role = &settings.functions_role;
-    let role_settings = role_settings::read(&client, Some(role)).await?;
+    let mut role_settings = Vec::new();
+    for (name, value) in role_settings::read(&client, Some(role)).await? {
+        let set = client.query_opt(SET_LOCAL, &[&name, &value]).await;
+        let set = set.map_err(&step)?.map(|row| row.get::<_, String>(0));
+        role_settings.extend(set.map(|set| (name, set)));
+    }
     let random: String = client
         .query_one(SELECT_RANDOM, &[])
         .await
@@ -79,19 +84,13 @@ pub(crate) async fn run(
             Cause::from_error("SET ROLE failed", error)
         )));
     }
-    for (name, value) in &role_settings {
-        let set = client
-            .query_opt(SET_LOCAL, &[name, value])
-            .await
-            .map_err(&step)?;
-        if let Some(set) = set {
-            let result = roles::try_in_savepoint(&client, set.get(0)).await;
-            if let Err(error) = result.map_err(&step)? {
-                let cause = Cause::from_error("it cannot be used", error);
-                return Ok(Outcome::Failed(format!(
-                    "role {role}, setting {name}: {cause}"
-                )));
-            }
+    for (name, set) in role_settings {
+        let result = roles::try_in_savepoint(&client, &set).await;
+        if let Err(error) = result.and_then(|result| result) {
+            let cause = Cause::from_error("it cannot be used", error);
+            return Ok(Outcome::Failed(format!(
+                "role {role}, setting {name}: {cause}"
+            )));
         }
     }
 
