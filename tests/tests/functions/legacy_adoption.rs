@@ -395,7 +395,7 @@ async fn a_locked_table_fails_the_migration_without_changes() {
 }
 
 /// What other programs and people add to a legacy database, and what the refusal says of each.
-const OBSTACLES: [(&str, &[&str]); 13] = [
+const OBSTACLES: [(&str, &[&str]); 17] = [
     (
         "CREATE VIEW urgent AS SELECT id FROM task WHERE priority = 'HIGH'",
         &[
@@ -436,6 +436,22 @@ const OBSTACLES: [(&str, &[&str]); 13] = [
     (
         "CREATE DOMAIN importance AS priorityenum",
         &["type importance uses the type priorityenum"],
+    ),
+    (
+        "CREATE TABLE project (name text DEFAULT 'HIGH'::priorityenum::text)",
+        &["default value for column name of table project uses the type priorityenum"],
+    ),
+    (
+        "CREATE TYPE pair AS (one priorityenum, two integer); CREATE CAST (priorityenum AS text) WITH INOUT",
+        &["column one of composite type pair uses", "cast from priorityenum to text uses"],
+    ),
+    (
+        "CREATE TABLE copies (task task)",
+        &["column task of table copies uses the row type of the table task"],
+    ),
+    (
+        "CREATE RULE log AS ON UPDATE TO task WHERE old.priority = 'HIGH' DO ALSO NOTHING",
+        &["rule log on table task uses the column task.priority"],
     ),
     (
         "ALTER TABLE task ENABLE ROW LEVEL SECURITY; CREATE POLICY tagged ON task USING (tags IS NOT NULL)",

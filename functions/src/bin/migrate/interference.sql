@@ -77,7 +77,7 @@ WHERE NOT EXISTS (
 )
 UNION ALL
 SELECT DISTINCT name, 'foreign keys',
-       'found the triggers of foreign keys disabled; expected them enabled (ALTER TABLE … ENABLE TRIGGER ALL)'
+       'found the triggers of foreign keys disabled; expected them enabled (ALTER TABLE ENABLE TRIGGER ALL)'
 FROM our_table
 JOIN pg_trigger ON tgrelid = our_table.oid AND tgisinternal AND tgenabled IN ('D', 'R')
 UNION ALL
@@ -132,6 +132,7 @@ WHERE NOT indisprimary
   AND NOT (name = 'session' AND columns @> '{token}')
   AND pg_get_expr(indexprs, indrelid) IS DISTINCT FROM 'lower((email)::text)'
   AND (indexprs IS NOT NULL
+       OR indnullsnotdistinct
        OR EXISTS (SELECT FROM our_column WHERE attrelid = our_table.oid AND attname = ANY (columns)))
 UNION ALL
 SELECT name, 'persistence', 'found UNLOGGED, so that a crash of the server empties it; expected LOGGED'
@@ -139,7 +140,7 @@ FROM our_table
 WHERE relpersistence = 'u'
 UNION ALL
 SELECT name, format('child table %s', inhrelid::regclass),
-       'found; expected none, since the keys of the table do not hold for its rows (ALTER TABLE … NO INHERIT)'
+       'found; expected none, since the keys of the table do not hold for its rows (ALTER TABLE NO INHERIT)'
 FROM our_table
 JOIN pg_inherits ON inhparent = our_table.oid
 WHERE relkind = 'r'

@@ -3,7 +3,7 @@
 WITH expected AS (
     SELECT * FROM unnest($1::text[], $2::text[]) AS object (relation, name)
 ), in_public AS (
-    SELECT oid, relname, relkind, relowner FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    SELECT oid, relname, relkind, relowner, reltype FROM pg_class WHERE relnamespace = 'public'::regnamespace
 ), needed (relation, name, type) AS (
     -- What the tables of the legacy service have in common.
     VALUES ('user', 'id', 'integer'), ('user', 'username', 'text'), ('user', 'email', 'text'),
@@ -81,6 +81,13 @@ WITH expected AS (
            OR name = 'task.priority' AND EXISTS (SELECT FROM replaced_enum)
               AND EXISTS (SELECT FROM pg_constraint WHERE pg_constraint.oid = objid AND contype = 'c'))
     UNION
+    SELECT classid, objid, objsubid, format('uses the row type of the table %s, whose columns the migration changes', relname)
+    FROM adopted
+    JOIN pg_type ON pg_type.oid = reltype
+    JOIN pg_depend ON refclassid = 'pg_type'::regclass AND refobjid IN (pg_type.oid, typarray) AND deptype = 'n'
+    WHERE classid = 'pg_class'::regclass AND objsubid > 0
+      AND EXISTS (SELECT FROM pg_class WHERE pg_class.oid = objid AND relkind IN ('r', 'p', 'm'))
+    UNION
     SELECT classid, objid, objsubid, 'uses the table user_sessions, which the migration moves into session'
     FROM adopted
     JOIN pg_depend ON refclassid = 'pg_class'::regclass AND refobjid = adopted.oid
@@ -100,8 +107,11 @@ WITH expected AS (
     LEFT JOIN pg_attrdef ON classid = 'pg_attrdef'::regclass AND pg_attrdef.oid = objid
     LEFT JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
     LEFT JOIN pg_trigger ON classid = 'pg_trigger'::regclass AND pg_trigger.oid = objid
-    -- The first migration drops the default of the priority, and triggers with the names of its own.
-    WHERE NOT (pg_attrdef.oid IS NOT NULL AND attgenerated = '')
+    -- The first migration drops the default of the priority, and triggers with the names of its own. Defaults of a column of
+    -- the type go with the column, which is named itself.
+    WHERE NOT (pg_attrdef.oid IS NOT NULL AND attgenerated = ''
+               AND ((attrelid, attnum) IN (SELECT attrelid, attnum FROM retyped)
+                    OR atttypid IN (SELECT unnest(ARRAY[oid, typarray]) FROM replaced_enum)))
       AND coalesce(tgname NOT IN ('update_user_updated_at', 'update_task_updated_at'), true)
 )
 SELECT format('the table public.%I is not the legacy service''s%s%s; %s', relname,
@@ -114,7 +124,7 @@ UNION ALL
 SELECT format('%s has the name of a table of this service; rename it, or give this service a database of its own',
               pg_describe_object('pg_class'::regclass, oid, 0))
 FROM adopted
-WHERE relkind NOT IN ('r', 'i', 'S')
+WHERE relkind <> 'r'
 UNION ALL
 SELECT format('the table public.%I belongs to the role %s; run the migrations as that role, or as a member of it',
               relname, pg_get_userbyid(relowner))

@@ -156,6 +156,7 @@ pub(crate) async fn problems(client: &Client, name: &str) -> Result<Vec<String>,
     for (setting, value) in role_settings::read(client, Some(name)).await? {
         let is_expected = match setting.as_str() {
             "default_transaction_read_only" => is_off(&value),
+            "role" => value == name || value.eq_ignore_ascii_case("none"),
             "session_replication_role" => value.eq_ignore_ascii_case("origin"),
             _ => true,
         };

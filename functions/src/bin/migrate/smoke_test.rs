@@ -34,7 +34,11 @@ pub(crate) enum Outcome {
 }
 
 // Longer than a function waits. The run's rows are its own, so it waits only where a whole table is locked.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '10s'";
+const BEGIN: &str = "
+    BEGIN;
+    SET LOCAL lock_timeout = '10s';
+    SET LOCAL statement_timeout = '10s';
+    SET CONSTRAINTS ALL IMMEDIATE";
 
 const SELECT_RANDOM: &str =
     "SELECT replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')";
@@ -118,7 +122,6 @@ struct SmokeTest<'a> {
     database: &'a Database,
     tokens: Tokens,
     requester: Requester,
-    username: String,
     email: String,
 }
 
@@ -132,13 +135,11 @@ impl<'a> SmokeTest<'a> {
             _ => None,
         });
         let settings = Step("prepare").result(settings)?;
-        let username = random[..30].to_owned();
         Ok(Self {
             database,
             tokens: Tokens::new(&settings),
             requester: RateLimiter::new(&settings).requester("192.0.2.1"),
-            email: format!("{username}@example.com"),
-            username,
+            email: format!("{}@example.com", &random[..40]),
         })
     }
 
@@ -146,18 +147,21 @@ impl<'a> SmokeTest<'a> {
         let step = Step("connect");
         step.result(self.database.connect().await)?;
         step.result(self.database.check_schema_version().await)?;
-        let caller = self.register().await?;
+        // A second row shows whether a value has to be unique that is not.
+        self.register("2").await?;
+        let caller = self.register("").await?;
         self.do_everything_with_tasks(&caller).await?;
         self.change_password(&caller).await?;
         self.purge().await?;
         self.delete_account(&caller).await
     }
 
-    /// Registers and reads the account. Returns the session of the registration.
-    async fn register(&self) -> Result<Caller, String> {
+    /// Registers and reads an account. Returns the session of the registration.
+    async fn register(&self, prefix: &str) -> Result<Caller, String> {
         let step = Step("register");
-        let user =
-            json!({"username": self.username, "email": self.email, "password": PASSWORDS[0]});
+        let email = format!("{prefix}{}", self.email);
+        // As long as a username can be.
+        let user = json!({"username": email[..30], "email": email, "password": PASSWORDS[0]});
         let user = step.input(&user, NewUser::from_body)?;
         let registered = accounts::register(
             self.database,
@@ -167,8 +171,8 @@ impl<'a> SmokeTest<'a> {
             SystemTime::now(),
         );
         let registered = step.answer(registered.await)?;
-        step.require_equal(&registered["username"], &json!(self.username))?;
-        step.require_equal(&registered["email"], &json!(self.email))?;
+        step.require_equal(&registered["username"], &json!(email[..30]))?;
+        step.require_equal(&registered["email"], &json!(email))?;
         let caller = self.caller(step, &registered)?;
 
         let step = Step("read the account");
@@ -200,7 +204,7 @@ impl<'a> SmokeTest<'a> {
 
     async fn do_everything_with_tasks(&self, caller: &Caller) -> Result<(), String> {
         let full = json!({
-            "title": "t".repeat(200), "description": "description", "due_date": "9".repeat(50), "priority": "High",
+            "title": "\u{df}".repeat(200), "description": "\u{1f600}", "due_date": "9".repeat(50), "priority": "High",
             "tags": "one,two", "recursion_pattern": "r".repeat(100), "completed": true,
         });
         let small = json!({
