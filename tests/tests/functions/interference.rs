@@ -448,3 +448,44 @@ async fn an_encoding_that_cannot_hold_every_text_is_reported() {
     );
     database.drop().await;
 }
+
+#[tokio::test]
+async fn an_owner_that_may_not_work_as_the_role_is_reported() {
+    let database = TestDatabase::empty().await;
+    let owner = format!("owner_{}", unique());
+    let name = database.name();
+    let statements = format!(
+        "CREATE ROLE {owner} LOGIN PASSWORD 'of-an-owner'; GRANT {owner} TO CURRENT_USER; ALTER DATABASE {name} OWNER TO {owner}"
+    );
+    database.owner.batch_execute(&statements).await;
+    let url = database.environment.value("DATABASE_URL_UNPOOLED");
+    let (_, location) = url.split_once('@').expect("credentials");
+    let environment = database.environment.clone().with(
+        "DATABASE_URL_UNPOOLED",
+        format!("postgresql://{owner}:of-an-owner@{location}"),
+    );
+    let expected = format!(
+        "expected that {owner} may work as todo_app (as a role that may grant that: GRANT todo_app TO {owner})"
+    );
+    // The deployment goes on; the operator who asks is told.
+    let output = run("migrate", &[], &environment).await;
+    assert!(output.text.contains(&expected), "{}", output.text);
+    assert_eq!(output.status, Some(0), "{}", output.text);
+    let (status, text) = verify(&environment).await;
+    assert!(
+        text.starts_with("statements of the functions: not run") && text.contains(&expected),
+        "{text}"
+    );
+    assert_eq!(status, Some(1), "{text}");
+    let grant = format!("GRANT todo_app TO {owner}");
+    database.owner.batch_execute(&grant).await;
+    let (status, text) = verify(&environment).await;
+    assert_eq!(status, Some(0), "{text}");
+
+    let server = database.connect().await;
+    let statements = format!(
+        "REVOKE todo_app FROM {owner}; ALTER DATABASE {name} OWNER TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}"
+    );
+    server.batch_execute(&statements).await;
+    database.drop().await;
+}
