@@ -10,7 +10,7 @@ use tests::unique;
 const ROLE: &str = "todo_app";
 
 /// Changes that keep a function from its work, or could do so, each with the beginning of a line that names it.
-const HARMFUL: [(&str, &str); 43] = [
+const HARMFUL: [(&str, &str); 44] = [
     // Columns, defaults and keys.
     (
         "ALTER TABLE task ADD COLUMN project integer NOT NULL",
@@ -133,6 +133,10 @@ const HARMFUL: [(&str, &str); 43] = [
         "ALTER TABLE task ENABLE ROW LEVEL SECURITY; CREATE POLICY every ON task USING (true);
          CREATE POLICY no_low ON task AS RESTRICTIVE USING (priority <> 'Low')",
         "table task, row level security: found with policies that restrict the role todo_app: every, no_low",
+    ),
+    (
+        "ALTER TABLE refinery_schema_history ENABLE ROW LEVEL SECURITY",
+        "table refinery_schema_history, row level security: found without a policy for the role todo_app",
     ),
     // Rules and triggers.
     (
@@ -374,7 +378,8 @@ async fn what_breaks_a_route_is_reported() {
 async fn contents(database: &TestDatabase) -> Value {
     let query = "SELECT (SELECT count(*) FROM \"user\") AS users, (SELECT count(*) FROM task) AS tasks,
                         (SELECT count(*) FROM session) AS sessions, (SELECT count(*) FROM attempt) AS attempts,
-                        (SELECT count(*) FROM pg_auth_members WHERE roleid = to_regrole($1)) AS members";
+                        (SELECT count(*) FROM pg_auth_members
+                         WHERE roleid = to_regrole($1) AND pg_get_userbyid(member) = current_user) AS members";
     database.owner.query_one(query, &[&ROLE]).await
 }
 
@@ -388,6 +393,28 @@ async fn a_verification_leaves_nothing_behind() {
         assert_eq!(output.status, Some(0), "{}", output.text);
         assert_eq!(contents(&database).await, before);
     }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_functions_role_can_verify_the_database_itself() {
+    let database = TestDatabase::migrated().await;
+    let environment = database.environment.clone();
+    let environment = environment
+        .without("DATABASE_URL_UNPOOLED")
+        .without("APPLICATION_ROLE");
+    let (status, text) = verify(&environment).await;
+    assert_eq!(status, Some(0), "{text}");
+    database
+        .owner
+        .batch_execute("REVOKE DELETE ON task FROM todo_app")
+        .await;
+    let (status, text) = verify(&environment).await;
+    assert!(
+        text.starts_with("role todo_app: lacks a privilege; expected GRANT DELETE ON TABLE task"),
+        "{text}"
+    );
+    assert_eq!(status, Some(1), "{text}");
     database.drop().await;
 }
 

@@ -7,6 +7,14 @@ WITH expected AS (
     FROM expected
     JOIN pg_class ON relnamespace = 'public'::regnamespace AND relname = relation AND relkind IN ('r', 'p')
     WHERE expected.name = 'table'
+), read_table AS (
+    SELECT name, oid, relowner, relrowsecurity, relforcerowsecurity
+    FROM our_table
+    UNION ALL
+    -- The functions read the schema's version here.
+    SELECT relname::text, oid, relowner, relrowsecurity, relforcerowsecurity
+    FROM pg_class
+    WHERE oid = to_regclass('public.refinery_schema_history')
 ), our_column AS (
     SELECT attrelid, attnum, attname
     FROM our_table
@@ -27,23 +35,23 @@ WITH expected AS (
         SELECT FROM unnest(polroles) AS member WHERE member = 0 OR pg_has_role(role.oid, member, 'USAGE')
     )
 )
-SELECT our_table.name AS relation, 'row level security' AS object,
-       CASE WHEN NOT EXISTS (SELECT FROM policy WHERE polrelid = our_table.oid)
+SELECT read_table.name AS relation, 'row level security' AS object,
+       CASE WHEN NOT EXISTS (SELECT FROM policy WHERE polrelid = read_table.oid)
             THEN format('found without a policy for the role %s, from which it hides all rows', rolname)
             ELSE format(
                 'found with policies that restrict the role %s: %s',
                 rolname,
-                (SELECT string_agg(polname, ', ' ORDER BY polname) FROM policy WHERE polrelid = our_table.oid)
+                (SELECT string_agg(polname, ', ' ORDER BY polname) FROM policy WHERE polrelid = read_table.oid)
             )
        END || '; expected none, or for each command a policy USING (true) WITH CHECK (true)' AS description
-FROM our_table, role
+FROM read_table, role
 WHERE relrowsecurity AND NOT rolsuper AND NOT rolbypassrls
   AND (relforcerowsecurity OR NOT pg_has_role(role.oid, relowner, 'USAGE'))
-  AND (EXISTS (SELECT FROM policy WHERE polrelid = our_table.oid AND NOT polpermissive)
+  AND (EXISTS (SELECT FROM policy WHERE polrelid = read_table.oid AND NOT polpermissive)
        OR EXISTS (
            SELECT FROM unnest('{r,a,w,d}'::text[]) AS command
            WHERE NOT EXISTS (
-               SELECT FROM policy WHERE polrelid = our_table.oid AND strpos(open_commands, command) > 0
+               SELECT FROM policy WHERE polrelid = read_table.oid AND strpos(open_commands, command) > 0
            )
        ))
 UNION ALL

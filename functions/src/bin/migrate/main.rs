@@ -2,7 +2,7 @@
 //! every deployment; and as a program on the command line.
 //!
 //! On the command line, `--if-empty` applies the migrations only to a database that holds no table of ours, `--verify`
-//! changes nothing and reports every difference between the schema and what this build expects, `--print-catalog` prints
+//! reports all that keeps the functions from working on this database and changes nothing, `--print-catalog` prints
 //! the catalog that `sql/catalog.txt` holds, and `--check-settings` only checks whether the functions would accept the
 //! settings.
 
