@@ -8,6 +8,7 @@ mod manager;
 mod pool;
 mod retry;
 pub mod schema_version;
+mod session;
 mod statement;
 mod tls;
 mod url;

@@ -69,9 +69,11 @@ impl Settings {
         trusted_database(&variable)
     }
 
-    pub(crate) fn from_lookup(
-        variable: &impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigErrors> {
+    /// Reads the settings from any place that finds them by their names.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub fn from_lookup(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let database = errors.collect(trusted_database(variable));
         let secret_key = errors.collect(secret_key::current(variable("SECRET_KEY")));

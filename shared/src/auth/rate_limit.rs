@@ -171,6 +171,16 @@ const DELETE_EXPIRED: Statement = Statement::write(
     SELECT count(*) FROM deleted",
 );
 
+/// Deletes at most `limit` expired rows, and returns their number.
+///
+/// # Errors
+/// Those of the database.
+pub async fn delete_expired(database: &Database, limit: i64) -> Result<i64, database::Error> {
+    database
+        .query_one(&DELETE_EXPIRED, &[(&limit, Type::INT8)], |row| row.get(0))
+        .await
+}
+
 /// Deletes expired rows, batch by batch, for at most `time`, and returns their number. An expired row means the same as no
 /// row.
 ///
@@ -180,11 +190,7 @@ pub async fn purge(database: &Database, time: Duration) -> Result<i64, database:
     let started = Instant::now();
     let mut deleted = 0;
     while started.elapsed() < time {
-        let batch: i64 = database
-            .query_one(&DELETE_EXPIRED, &[(&PURGE_BATCH, Type::INT8)], |row| {
-                row.get(0)
-            })
-            .await?;
+        let batch = delete_expired(database, PURGE_BATCH).await?;
         deleted += batch;
         if batch < PURGE_BATCH {
             break;

@@ -1,13 +1,16 @@
 //! Running statements, and sending them again where that is safe.
 
+use std::sync::Arc;
+
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 use tracing::warn;
 
 use super::error::{Error, Failure};
 use super::pool::Pool;
 use super::retry;
 use super::schema_version::require_current;
+use super::session;
 use super::statement::{Effect, Parameters, Statement};
 use super::url::DatabaseUrl;
 use crate::cause::Cause;
@@ -24,7 +27,14 @@ const SELECT_HEALTH: Statement = Statement::read(
 /// The database that the functions work on.
 #[derive(Debug)]
 pub struct Database {
-    pool: Pool,
+    source: Source,
+}
+
+/// Where the sessions come from that run the statements.
+#[derive(Debug)]
+enum Source {
+    Pool(Pool),
+    Session(Arc<Client>),
 }
 
 impl Database {
@@ -34,13 +44,23 @@ impl Database {
     /// at a time needs one connection.
     pub fn new(url: DatabaseUrl, max_connections: usize) -> Self {
         Self {
-            pool: Pool::new(url, max_connections),
+            source: Source::Pool(Pool::new(url, max_connections)),
+        }
+    }
+
+    /// A database that is one session, which the caller has opened. All statements run in it, and so in the caller's
+    /// transaction. None is sent again, and none has a timeout but the session's own.
+    pub fn in_session(client: Arc<Client>) -> Self {
+        Self {
+            source: Source::Session(client),
         }
     }
 
     /// Connects ahead of the first statement. Where that fails, the statement connects, and reports its own error.
     pub async fn warm_up(&self) {
-        self.pool.preconnect().await;
+        if let Source::Pool(pool) = &self.source {
+            pool.preconnect().await;
+        }
     }
 
     /// Connects where there is no connection.
@@ -48,8 +68,10 @@ impl Database {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn connect(&self) -> Result<(), Error> {
-        let acquired = self.pool.acquire(timeouts::query_deadline());
-        acquired.await?.release();
+        if let Source::Pool(pool) = &self.source {
+            let acquired = pool.acquire(timeouts::query_deadline());
+            acquired.await?.release();
+        }
         Ok(())
     }
 
@@ -116,12 +138,18 @@ impl Database {
         max_bytes: usize,
         from_row: fn(&Row) -> T,
     ) -> Result<Option<Vec<T>>, Error> {
+        let pool = match &self.source {
+            Source::Pool(pool) => pool,
+            Source::Session(client) => {
+                return session::run(client, statement, parameters, max_bytes, from_row).await;
+            }
+        };
         let _timer = DatabaseTimer::start();
         let deadline = timeouts::query_deadline();
         let mut backoff = retry::backoff();
         let mut was_sent_again = false;
         loop {
-            let connection = self.pool.acquire(deadline).await?;
+            let connection = pool.acquire(deadline).await?;
             let answer = connection.run(statement, parameters, max_bytes, from_row, deadline);
             let (cause, may_be_sent_again) = match answer.await {
                 Ok(rows) => return Ok(rows),
@@ -149,7 +177,7 @@ impl Database {
             );
             context::count_retry();
             was_sent_again = true;
-            self.pool.drop_idle();
+            pool.drop_idle();
         }
     }
 }

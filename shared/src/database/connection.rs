@@ -246,7 +246,7 @@ impl PooledConnection {
 }
 
 /// Reads rows as they arrive. `None` where they are more than `max_bytes`.
-async fn read_rows<T: Send>(
+pub(super) async fn read_rows<T: Send>(
     rows: RowStream,
     max_bytes: usize,
     from_row: fn(&Row) -> T,

@@ -5,6 +5,7 @@ mod concurrent_writes;
 mod connections;
 mod deployments;
 mod events;
+mod interference;
 mod legacy_adoption;
 mod malicious_input;
 mod migrations;

@@ -10,5 +10,6 @@ mod markdown;
 mod openapi;
 mod routes;
 mod rust;
+mod smoke_test;
 mod template;
 mod workspace;
