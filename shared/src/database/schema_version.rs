@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 use crate::cause::Cause;
 
 /// The schema version that this build needs: the number of the newest migration in `sql/`, which the build script found.

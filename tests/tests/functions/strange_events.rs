@@ -1,6 +1,7 @@
 //! Events that API Gateway does not send, but that anyone who may invoke a function can.
 
 use serde_json::{Value, json};
+use tests::database::TestDatabase;
 use tests::fixtures::register;
 use tests::function::{Environment, Function, HttpEvent};
 
@@ -207,6 +208,19 @@ async fn no_event_ends_the_process() {
         };
         assert_eq!(response.status, expected, "{name}: {response:?}");
     }
+}
+
+#[tokio::test]
+async fn any_event_starts_a_purge() {
+    let database = TestDatabase::migrated().await;
+    let function = Function::start("purge-sessions", &database.environment).await;
+    for (label, event) in &OTHER_EVENTS {
+        let event = serde_json::from_str(event).unwrap_or(Value::Null);
+        let purged = function.invoke(event).await;
+        let purged = purged.unwrap_or_else(|error| panic!("{label}: {error}"));
+        assert_eq!(purged["finished"], json!(true), "{label}");
+    }
+    database.drop().await;
 }
 
 #[tokio::test]
