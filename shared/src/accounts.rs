@@ -15,3 +15,4 @@ pub use login::{Credentials, log_in};
 pub use password_change::{PasswordChange, change_password};
 pub use registration::{NewUser, Registered, register};
 pub use sessions::{Purged, delete_expired, log_out, purge_sessions};
+pub use verification::select_hash;

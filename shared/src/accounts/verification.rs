@@ -66,7 +66,11 @@ impl<'a> PasswordCheck<'a> {
     }
 }
 
-async fn select_hash(database: &Database, user_id: i32) -> Result<Option<StoredHash>, Error> {
+/// The stored hash of an account, as it is now. `None` where there is no such account any more.
+///
+/// # Errors
+/// Those of the database.
+pub async fn select_hash(database: &Database, user_id: i32) -> Result<Option<StoredHash>, Error> {
     let hash = database
         .query_opt(&SELECT_HASH, &[(&user_id, Type::INT4)], |row| {
             row.get::<_, String>(0).into()

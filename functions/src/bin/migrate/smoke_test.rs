@@ -176,6 +176,10 @@ impl<'a> SmokeTest<'a> {
         let caller = self.caller(step, &registered)?;
 
         let step = Step("read the account");
+        let hash = accounts::select_hash(self.database, caller.user_id).await;
+        if step.result(hash)?.is_none() {
+            step.unexpected(None::<Error>, "no hash of the account")?;
+        }
         let account = step.answer(accounts::get(self.database, &caller).await)?;
         step.require_fields(&registered, &account)?;
         Ok(caller)
