@@ -32,6 +32,9 @@ run_migrate() {
   cargo run --quiet --bin migrate -- "$@"
 }
 
+# Instead of this script, in the current folder.
+exec_migrate() { exec cargo run --quiet --manifest-path "$project/Cargo.toml" --bin migrate -- "$@"; }
+
 # A database of the user is migrated only if it is empty. Others need ./dev migrate.
 apply_migrations() {
   step "Applying the migrations"

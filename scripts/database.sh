@@ -77,31 +77,36 @@ reset_local_database() {
   with_lock setup need_build_tools python openssl ps
   with_lock setup need_server "$(cluster_folder postgres)"
   with_lock setup need_psql
+  build --bin migrate
   with_lock setup use_local_database
   step "Emptying the local database"
   psql_on_database_url "$(psql_program)" --no-psqlrc --quiet --set ON_ERROR_STOP=1 --dbname postgres \
     --command "DROP DATABASE IF EXISTS $database_name WITH (FORCE)" \
     --command "CREATE DATABASE $database_name"
-  build --bin migrate ||
-    die "The database is empty now and has no tables. Once the code builds, ./dev migrate creates them."
   apply_migrations
 }
 
 open_psql() {
   local program
   read_env_file
-  with_lock setup need python openssl ps
+  with_lock setup need_build_tools openssl ps
   with_lock setup need_local_server
   with_lock setup need_psql
+  build --quiet --bin migrate
   with_lock setup use_database
   program=$(psql_program)
   cd "$called_from" # so that `-f FILE` is relative to the caller's folder
-  exec_psql_on_database_url "$program" "$@"
+  with_ca_bundle_for_psql exec_migrate --psql "$program" "$@"
 }
 
-psql_on_database_url() { python3 "$project/scripts/psql.py" "$(ca_bundle)" "$@"; }
+psql_on_database_url() { with_ca_bundle_for_psql run_migrate --psql "$@"; }
 
-exec_psql_on_database_url() { exec python3 "$project/scripts/psql.py" "$(ca_bundle)" "$@"; }
+# The URL is read as the functions read it: libpq reads some passwords in another way.
+with_ca_bundle_for_psql() {
+  local bundle
+  bundle=$(ca_bundle)
+  PGSSLROOTCERT=${bundle:-system} "$@"
+}
 
 migrate_database() {
   read_env_file

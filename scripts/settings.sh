@@ -2,42 +2,27 @@
 #
 # The settings: .env, the CA bundle and SECRET_KEY.
 
-# Reads KEY=VALUE lines. They are parsed, not sourced, so that a password may
-# contain a `$`. Environment variables override them.
+# Reads .env, by python-dotenv. Environment variables override it.
 read_env_file() {
-  local line key value number=0
-  local blank='^[[:space:]]*(#.*)?$'
-  local setting='^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=[[:space:]]*(.*)$'
+  local variable name complete=
   [ -f .env ] || return 0
+  with_lock setup need python
+  with_lock setup need_dotenv
   step "Reading .env"
-  while IFS= read -r line || [ -n "$line" ]; do
-    number=$((number + 1))
-    line=${line%$'\r'}
-    [[ $line =~ $blank ]] && continue
-    [[ $line =~ $setting ]] || die ".env, line $number: this is not KEY=VALUE."
-    key=${BASH_REMATCH[2]}
-    value=$(unquoted "${BASH_REMATCH[3]}") || die ".env, line $number: a quote is not closed."
-    if [ -n "${!key+set}" ]; then
+  while IFS= read -r -d '' variable; do
+    name=${variable%%=*}
+    if [ "$variable" = end ]; then
+      complete=yes
+    elif [ -n "${!name+set}" ]; then
       continue
-    elif [ "$key" = SSL_CERT_FILE ]; then
-      use_ca_file "$value"
+    elif [ "$name" = SSL_CERT_FILE ]; then
+      use_ca_file "${variable#*=}"
     else
-      export "$key=$value"
+      export "$name=${variable#*=}"
     fi
-  done <.env
-}
-
-unquoted() {
-  local value=$1
-  local quoted='^("([^"]*)"|'\''([^'\'']*)'\'')[[:space:]]*(#.*)?$'
-  if [[ $value =~ $quoted ]]; then
-    value=${BASH_REMATCH[2]}${BASH_REMATCH[3]}
-  else
-    case $value in \"* | \'*) return 1 ;; '#'*) value= ;; esac
-    value=${value%%[[:space:]]#*}
-    value=${value%"${value##*[![:space:]]}"}
-  fi
-  printf '%s' "$value"
+  done < <("$state/dotenv/bin/python3" "$project/scripts/read_env.py" .env "$project/.env.example")
+  # Otherwise the reader has said what is wrong.
+  [ "$complete" ] || exit 1
 }
 
 # SSL_CERT_FILE is for the functions. cargo reads it too, and on some systems

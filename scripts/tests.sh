@@ -197,7 +197,12 @@ control_test_database() {
   cluster_exists "$cluster" || die "No ./dev test with a database of its own is running."
   case ${1:-} in
     stop) stop_cluster "$cluster" "${2:-fast}" ;;
-    start) start_cluster "$cluster" "$(cluster_port "$cluster")" ;;
+    start)
+      rm -f "$cluster/data/standby.signal"
+      # PostgreSQL then starts as the replica of a primary that it never hears of.
+      [ "${2:-}" != replica ] || as_server_account touch "$cluster/data/standby.signal"
+      start_cluster "$cluster" "$(cluster_port "$cluster")"
+      ;;
     *) refuse_usage "test-database takes stop or start" ;;
   esac
 }

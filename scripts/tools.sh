@@ -35,6 +35,10 @@ need_rust() {
     die "Rust $wanted or later is needed; $found is installed. Try: rustup update stable"
 }
 
+# Reads .env. The last version for Python 3.9, which macOS has.
+dotenv_wheel='python-dotenv==1.2.1
+  --hash=sha256:b81ee9561e9ca4004139c6cbba3a238c32b03e4894671e181b671e8cb8425d61'
+
 # Installs packages from PyPI into a virtual environment, unless exactly these are
 # in it: install_python_tools FOLDER [PIP_OPTION…] REQUIREMENT…
 # A requirement is `NAME==VERSION`, which may be followed by hashes.
@@ -62,6 +66,8 @@ install_python_tools() {
     mv "$folder/requirements.new" "$folder/requirements.txt"
   )
 }
+
+need_dotenv() { install_python_tools "$state/dotenv" --no-deps "${dotenv_wheel//$'\n '/}"; }
 
 need_cargo_lambda() {
   PATH=$state/tools/bin:$PATH

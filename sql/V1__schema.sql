@@ -84,32 +84,66 @@ CREATE INDEX IF NOT EXISTS idx_session_user_id ON public.session (user_id);
 
 -- ----- What differs -----
 
--- The updates below are not changes by a user.
-DROP TRIGGER IF EXISTS update_user_updated_at ON public."user";
-DROP TRIGGER IF EXISTS update_task_updated_at ON public.task;
+-- The updates below are not changes by a user. A script of the legacy service made these triggers with this function, whose
+-- name other programs use, too: it goes if it was theirs alone.
+DO $$
+DECLARE
+    legacy_function constant oid := (
+        SELECT DISTINCT tgfoid
+        FROM pg_trigger
+        JOIN pg_proc ON pg_proc.oid = tgfoid
+        WHERE tgrelid IN ('public."user"'::regclass, 'public.task'::regclass)
+          AND tgname IN ('update_user_updated_at', 'update_task_updated_at')
+          AND pronamespace = 'public'::regnamespace AND proname = 'update_updated_at_column'
+          AND pg_has_role(proowner, 'USAGE')
+    );
+BEGIN
+    DROP TRIGGER IF EXISTS update_user_updated_at ON public."user";
+    DROP TRIGGER IF EXISTS update_task_updated_at ON public.task;
+    IF legacy_function IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE refclassid = 'pg_proc'::regclass AND refobjid = legacy_function
+    ) THEN
+        DROP FUNCTION public.update_updated_at_column();
+    END IF;
+END
+$$;
 
 ALTER TABLE public."user"
     ALTER hashed_password TYPE varchar(255),
     ALTER created_at SET DEFAULT (now() AT TIME ZONE 'utc'),
     ALTER updated_at SET DEFAULT (now() AT TIME ZONE 'utc');
 
--- The column due_date keeps its type: in a legacy database it has no limit and may hold more than 50 characters.
-ALTER TABLE public.task
-    ALTER description TYPE text,
-    ALTER tags TYPE text,
-    -- The legacy labels are upper case. A default of one type is not a default of another.
-    ALTER priority DROP DEFAULT,
-    ALTER priority TYPE public.priority_enum USING (
-        CASE priority::text WHEN 'HIGH' THEN 'High' WHEN 'MEDIUM' THEN 'Medium' WHEN 'LOW' THEN 'Low'
-                            ELSE priority::text END
-    )::public.priority_enum,
-    ALTER priority SET DEFAULT 'Medium',
-    ALTER completed SET DEFAULT false,
-    ALTER created_at SET DEFAULT (now() AT TIME ZONE 'utc'),
-    ALTER updated_at SET DEFAULT (now() AT TIME ZONE 'utc');
-
-DROP TYPE IF EXISTS public.former_priority_enum;
-DROP TYPE IF EXISTS public.priorityenum;
+DO $$
+DECLARE
+    -- The type of the legacy priorities. It goes with them, whatever its name.
+    legacy_type constant regtype := (
+        SELECT atttypid
+        FROM pg_attribute
+        JOIN pg_type ON pg_type.oid = atttypid
+        WHERE attrelid = 'public.task'::regclass AND attname = 'priority'
+          AND typtype = 'e' AND typnamespace = 'public'::regnamespace
+          AND atttypid <> 'public.priority_enum'::regtype
+    );
+BEGIN
+    -- The column due_date keeps its type: in a legacy database it has no limit and may hold more than 50 characters.
+    ALTER TABLE public.task
+        ALTER description TYPE text,
+        ALTER tags TYPE text,
+        -- The legacy labels are upper case. A default of one type is not a default of another.
+        ALTER priority DROP DEFAULT,
+        ALTER priority TYPE public.priority_enum USING (
+            CASE priority::text WHEN 'HIGH' THEN 'High' WHEN 'MEDIUM' THEN 'Medium' WHEN 'LOW' THEN 'Low'
+                                ELSE priority::text END
+        )::public.priority_enum,
+        ALTER priority SET DEFAULT 'Medium',
+        ALTER completed SET DEFAULT false,
+        ALTER created_at SET DEFAULT (now() AT TIME ZONE 'utc'),
+        ALTER updated_at SET DEFAULT (now() AT TIME ZONE 'utc');
+    IF legacy_type IS NOT NULL THEN
+        EXECUTE format('DROP TYPE %s', legacy_type);
+    END IF;
+END
+$$;
 
 ALTER TABLE public.session
     ALTER revoked SET DEFAULT false,
@@ -245,11 +279,16 @@ BEGIN
 END
 $$;
 
--- The time never goes backwards, whenever the transaction began.
-CREATE OR REPLACE FUNCTION public.todo_set_updated_at() RETURNS trigger
+-- The time never goes backwards, whenever the transaction began. Nothing is later than the last time that a timestamp can
+-- hold, and `infinity` stays.
+CREATE FUNCTION public.todo_set_updated_at() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    NEW.updated_at := greatest(OLD.updated_at + interval '1 microsecond', clock_timestamp() AT TIME ZONE 'utc');
+    NEW.updated_at := greatest(
+        OLD.updated_at,
+        least(OLD.updated_at, timestamp '294276-12-31 23:59:59.999998') + interval '1 microsecond',
+        clock_timestamp() AT TIME ZONE 'utc'
+    );
     RETURN NEW;
 END
 $$;
@@ -262,7 +301,7 @@ CREATE OR REPLACE TRIGGER update_task_updated_at BEFORE UPDATE ON public.task
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
     EXECUTE FUNCTION public.todo_set_updated_at();
 
-CREATE OR REPLACE FUNCTION public.set_user_email_key() RETURNS trigger
+CREATE FUNCTION public.set_user_email_key() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.email_key := CASE WHEN length(lower(NEW.email)) <= 255 THEN lower(NEW.email) END;
@@ -274,7 +313,7 @@ CREATE OR REPLACE TRIGGER set_user_email_key BEFORE INSERT OR UPDATE OF email ON
     FOR EACH ROW EXECUTE FUNCTION public.set_user_email_key();
 
 -- When an account is deleted, the next account of the same address gets its key. Otherwise a new account could take it.
-CREATE OR REPLACE FUNCTION public.pass_on_user_email_key() RETURNS trigger
+CREATE FUNCTION public.pass_on_user_email_key() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE public."user"

@@ -32,75 +32,84 @@ RETURN least((attempt).expires_at, CASE
     ELSE (attempt).last_used_at + window_length * power(2, least((attempt).strikes, 2))
 END);
 
--- Counts one attempt on each key, or on none: returns NULL where it was counted, and otherwise the seconds to wait.
+-- What the limits say about an attempt that uses these keys: how many rows there are, the seconds to wait where a limit is
+-- reached, and whether that is undecided. keys and max_attempts belong together, element by element.
+--
+-- Undecided: all limits that are reached were reached within the last three seconds. The passwords of these attempts may
+-- still be being verified, and those that are right are refunded.
+CREATE FUNCTION public.attempt_refusal(
+    keys bytea[], max_attempts integer[], window_length interval, attempted_at timestamptz,
+    OUT existing bigint, OUT retry_after integer, OUT undecided boolean
+)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT count(*),
+           ceil(extract(epoch FROM max(window_end) FILTER (WHERE is_reached) - attempted_at))::integer,
+           bool_and(attempt.last_used_at > attempted_at - interval '3 seconds') FILTER (WHERE is_reached)
+    FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
+    JOIN public.attempt ON attempt.key = bucket.key
+    CROSS JOIN public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end
+    CROSS JOIN LATERAL (
+        SELECT attempt.used >= bucket.max_attempts AND window_end > attempted_at AS is_reached
+    ) AS reached;
+END;
+
+-- Counts one attempt on each key, or on none: retry_after is NULL where it was counted, and otherwise the seconds to wait.
 --
 -- keys, user_ids and max_attempts belong together, element by element. An attempt that is refused counts on nothing.
 CREATE FUNCTION public.consume_attempt(
-    keys bytea[], user_ids integer[], max_attempts integer[], window_length interval
-) RETURNS integer
+    keys bytea[], user_ids integer[], max_attempts integer[], window_length interval,
+    OUT retry_after integer, OUT undecided boolean
+)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    attempted_at constant timestamptz := clock_timestamp();
-    blocked_until timestamptz;
-    existing bigint;
-    counted bytea[];
+    attempted_at timestamptz := clock_timestamp();
+    refusal record;
 BEGIN
     -- Most refusals are decided here, without a lock or a write.
-    SELECT count(*),
-           max(window_end) FILTER (WHERE attempt.used >= bucket.max_attempts AND window_end > attempted_at)
-    INTO existing, blocked_until
-    FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
-    JOIN public.attempt ON attempt.key = bucket.key
-    CROSS JOIN public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end;
-    IF blocked_until IS NOT NULL THEN
-        RETURN ceil(extract(epoch FROM blocked_until - attempted_at));
-    END IF;
-
-    IF existing < cardinality(keys) THEN
-        -- New rows refer to the account. It is locked before them, as a deletion does it: otherwise the two could wait for
-        -- each other.
-        PERFORM FROM public."user" WHERE id = ANY (user_ids) FOR KEY SHARE;
-    END IF;
-
-    -- Every attempt locks its rows in the order of the keys, and sees there what the attempts before it have counted.
-    WITH upserted AS (
+    SELECT * INTO refusal FROM public.attempt_refusal(keys, max_attempts, window_length, attempted_at);
+    IF refusal.retry_after IS NULL THEN
+        IF refusal.existing < cardinality(keys) THEN
+            -- New rows refer to the account. It is locked before them, as a deletion does it: otherwise the two could wait
+            -- for each other.
+            PERFORM FROM public."user" WHERE id = ANY (user_ids) FOR KEY SHARE;
+        END IF;
+        -- Locks all rows in the order of the keys, and makes those that are missing. A row that exists is locked although
+        -- it is not updated. Of an account that was deleted meanwhile no row is made.
         INSERT INTO public.attempt (key, user_id, used, window_started_at, last_used_at, expires_at)
-        SELECT bucket.key, bucket.user_id, 1, attempted_at, attempted_at, attempted_at + interval '1 day'
+        SELECT bucket.key, bucket.user_id, 0, attempted_at, attempted_at, attempted_at + interval '1 day'
         FROM unnest(keys, user_ids) AS bucket (key, user_id)
+        WHERE bucket.user_id IS NULL OR EXISTS (SELECT FROM public."user" WHERE id = bucket.user_id)
         ORDER BY bucket.key
-        ON CONFLICT (key) DO UPDATE
-        SET (used, window_started_at, strikes) = (
-                SELECT CASE WHEN window_end > attempted_at THEN attempt.used + 1 ELSE 1 END,
-                       CASE WHEN window_end > attempted_at THEN attempt.window_started_at ELSE attempted_at END,
-                       CASE WHEN attempt.expires_at <= attempted_at THEN 0
-                            WHEN attempt.used >= max_attempts[array_position(keys, attempt.key)]
-                            THEN attempt.strikes + 1
-                            ELSE attempt.strikes END
-                FROM public.attempt_window_end(
-                    attempt, max_attempts[array_position(keys, attempt.key)], window_length
-                ) AS window_end
-            ),
-            last_used_at = excluded.last_used_at,
-            expires_at = greatest(attempt.known_until, excluded.expires_at)
-        WHERE attempt.used < max_attempts[array_position(keys, attempt.key)]
-           OR public.attempt_window_end(
-                  attempt, max_attempts[array_position(keys, attempt.key)], window_length
-              ) <= attempted_at
-        RETURNING attempt.key
-    )
-    SELECT array_agg(key) INTO counted FROM upserted;
-    IF cardinality(counted) = cardinality(keys) THEN
-        RETURN NULL;
-    END IF;
+        ON CONFLICT (key) DO UPDATE SET used = attempt.used WHERE false;
 
-    -- An attempt at the same time has reached a limit. This one counts on nothing; nobody has seen its counts yet.
-    UPDATE public.attempt SET used = used - 1 WHERE key = ANY (counted);
-    SELECT max(public.attempt_window_end(attempt, bucket.max_attempts, window_length))
-    INTO blocked_until
-    FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
-    JOIN public.attempt ON attempt.key = bucket.key
-    WHERE attempt.used >= bucket.max_attempts;
-    RETURN greatest(ceil(extract(epoch FROM blocked_until - attempted_at)), 1);
+        -- Only now the counts of the attempts before this one are complete.
+        attempted_at := clock_timestamp();
+        SELECT * INTO refusal FROM public.attempt_refusal(keys, max_attempts, window_length, attempted_at);
+    END IF;
+    IF refusal.retry_after IS NULL THEN
+        UPDATE public.attempt
+        SET used = CASE WHEN bucket.window_end > attempted_at THEN attempt.used + 1 ELSE 1 END,
+            window_started_at = CASE
+                WHEN bucket.window_end > attempted_at THEN attempt.window_started_at ELSE attempted_at
+            END,
+            strikes = CASE
+                WHEN attempt.expires_at <= attempted_at THEN 0
+                WHEN attempt.used >= bucket.max_attempts THEN attempt.strikes + 1
+                ELSE attempt.strikes
+            END,
+            last_used_at = attempted_at,
+            expires_at = greatest(attempt.known_until, attempted_at + interval '1 day')
+        FROM (
+            SELECT bucket.key, bucket.max_attempts, window_end
+            FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
+            JOIN public.attempt AS counted ON counted.key = bucket.key
+            CROSS JOIN public.attempt_window_end(counted, bucket.max_attempts, window_length) AS window_end
+        ) AS bucket
+        WHERE attempt.key = bucket.key;
+    END IF;
+    retry_after := refusal.retry_after;
+    undecided := refusal.undecided;
 END
 $$;
 
@@ -113,46 +122,47 @@ RETURN int4send(account_id);
 -- verify the password, and public.refund_login_attempt when it was right.
 --
 -- account_id is NULL where no account has the email address: then email_key stands for it, so that the answers are the
--- same. An address from which the owner has logged in is not blocked by what others do to the account.
+-- same. An address from which the owner has logged in (from_known_address) is not blocked by what others do to the
+-- account, and its attempts do not count against the account.
 CREATE FUNCTION public.consume_login_attempt(
     account_id integer,
     email_key bytea,
     address_key bytea,
     max_per_account_and_address integer,
     max_per_account integer,
-    max_per_address integer
-) RETURNS integer
+    max_per_address integer,
+    OUT retry_after integer,
+    OUT undecided boolean,
+    OUT from_known_address boolean
+)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     account_key bytea := coalesce(public.account_attempt_key(account_id), email_key);
     pair_key bytea := account_key || address_key;
-    window_length constant interval := interval '15 minutes';
+    keys bytea[] := ARRAY[pair_key, address_key, account_key];
+    user_ids integer[] := ARRAY[account_id, NULL, account_id];
+    max_attempts integer[] := ARRAY[max_per_account_and_address, max_per_address, max_per_account];
 BEGIN
-    IF EXISTS (SELECT FROM public.attempt WHERE key = pair_key AND known_until > now()) THEN
-        RETURN public.consume_attempt(
-            ARRAY[pair_key, address_key],
-            ARRAY[account_id, NULL],
-            ARRAY[max_per_account_and_address, max_per_address],
-            window_length
-        );
+    from_known_address := EXISTS (SELECT FROM public.attempt WHERE key = pair_key AND known_until > now());
+    IF from_known_address THEN
+        keys := keys[1:2];
+        user_ids := user_ids[1:2];
+        max_attempts := max_attempts[1:2];
     END IF;
-    RETURN public.consume_attempt(
-        ARRAY[pair_key, account_key, address_key],
-        ARRAY[account_id, account_id, NULL],
-        ARRAY[max_per_account_and_address, max_per_account, max_per_address],
-        window_length
-    );
+    SELECT * INTO retry_after, undecided
+    FROM public.consume_attempt(keys, user_ids, max_attempts, interval '15 minutes');
 END
 $$;
 
 -- Takes back what public.consume_login_attempt has counted: the password was right. From then on the address is known as
--- one of the owner's, for 90 days.
-CREATE FUNCTION public.refund_login_attempt(account_id integer, address_key bytea) RETURNS void
+-- one of the owner's, for 90 days. from_known_address is what that function has returned.
+CREATE FUNCTION public.refund_login_attempt(
+    account_id integer, address_key bytea, from_known_address boolean
+) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     account_key bytea := public.account_attempt_key(account_id);
     pair_key bytea := account_key || address_key;
-    was_known boolean := EXISTS (SELECT FROM public.attempt WHERE key = pair_key AND known_until > now());
 BEGIN
     UPDATE public.attempt
     SET used = CASE WHEN attempt.key = pair_key THEN 0 ELSE greatest(attempt.used - 1, 0) END,
@@ -162,7 +172,7 @@ BEGIN
     FROM (
         SELECT key
         FROM public.attempt
-        WHERE key IN (pair_key, address_key, CASE WHEN NOT was_known THEN account_key END)
+        WHERE key IN (pair_key, address_key, CASE WHEN NOT from_known_address THEN account_key END)
         ORDER BY key
         FOR UPDATE
     ) AS locked
@@ -170,7 +180,22 @@ BEGIN
 END
 $$;
 
--- Counts a registration from an address.
+-- Deletes the rows of an account, and takes back what public.consume_login_attempt has counted on the address: the
+-- password was right, and the account is being deleted. ON DELETE CASCADE would delete the rows, too, but lock them in any
+-- order.
+CREATE FUNCTION public.delete_account_attempts(account_id integer, address_key bytea) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM public.attempt WHERE user_id = account_id OR key = address_key ORDER BY key FOR UPDATE;
+    UPDATE public.attempt SET used = greatest(used - 1, 0) WHERE key = address_key;
+    DELETE FROM public.attempt WHERE user_id = account_id;
+END
+$$;
+
+-- Counts a registration from an address: NULL where it was counted, and otherwise the seconds to wait.
 CREATE FUNCTION public.consume_registration_attempt(address_key bytea, max_per_address integer) RETURNS integer
 LANGUAGE sql VOLATILE
-RETURN public.consume_attempt(ARRAY[address_key], ARRAY[NULL::integer], ARRAY[max_per_address], interval '1 hour');
+RETURN (
+    SELECT retry_after
+    FROM public.consume_attempt(ARRAY[address_key], ARRAY[NULL::integer], ARRAY[max_per_address], interval '1 hour')
+);

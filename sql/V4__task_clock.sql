@@ -56,7 +56,11 @@ BEGIN
         IF NEW IS NOT DISTINCT FROM OLD THEN
             RETURN NEW;
         END IF;
-        NEW.updated_at := greatest(OLD.updated_at + interval '1 microsecond', clock_timestamp() AT TIME ZONE 'utc');
+        NEW.updated_at := greatest(
+            OLD.updated_at,
+            least(OLD.updated_at, timestamp '294276-12-31 23:59:59.999998') + interval '1 microsecond',
+            clock_timestamp() AT TIME ZONE 'utc'
+        );
     END IF;
     SELECT clock.version + 1
     INTO NEW.version
@@ -175,7 +179,7 @@ $$;
 
 -- Creates a task, unless the user has one with this key, or the account would be too large.
 --
--- The outcome is `done`, `replayed` where the key belongs to the same task, `other task` where it belongs to another one,
+-- The outcome is `done`, `suppressed` where a trigger or a rule of others suppressed it, `replayed` where the key belongs to the same task, `other task` where it belongs to another one,
 -- or `full`.
 CREATE FUNCTION public.todo_create_task(
     jti text, caller_id integer, new_task jsonb, key text, hash bytea, max_tasks integer, max_bytes bigint,
@@ -208,7 +212,7 @@ BEGIN
                 task.recursion_pattern, coalesce(task.completed, false), key, hash
             )
             RETURNING created.* INTO task;
-            outcome := 'done';
+            outcome := CASE WHEN FOUND THEN 'done' ELSE 'suppressed' END;
         END IF;
     END IF;
     tag := public.task_version_tag(task.version);
@@ -219,7 +223,7 @@ $$;
 -- Changes a task, where its version is one of the expected ones; an asterisk stands for all. The operation is `update`,
 -- which sets these fields, `toggle` or `delete`.
 --
--- The outcome is `done`, `not found`, `changed` where the version is another one, or `full` where the account would be
+-- The outcome is `done`, `suppressed` where a trigger or a rule of others suppressed it, `not found`, `changed` where the version is another one, or `full` where the account would be
 -- too large. An operation that makes a task no larger is always possible.
 CREATE FUNCTION public.todo_change_task(
     jti text, caller_id integer, task_id bigint, expected text[], operation text, fields jsonb, max_bytes bigint,
@@ -244,7 +248,7 @@ BEGIN
         outcome := 'changed';
     ELSIF operation = 'delete' THEN
         DELETE FROM public.task AS deleted WHERE deleted.id = task_id;
-        outcome := 'done';
+        outcome := CASE WHEN FOUND THEN 'done' ELSE 'suppressed' END;
     ELSE
         growth := -public.task_bytes(task);
         IF operation = 'toggle' THEN
@@ -262,7 +266,7 @@ BEGIN
                 completed = task.completed
             WHERE changed.id = task_id
             RETURNING changed.* INTO task;
-            outcome := 'done';
+            outcome := CASE WHEN FOUND THEN 'done' ELSE 'suppressed' END;
         END IF;
     END IF;
     tag := public.task_version_tag(task.version);

@@ -7,10 +7,12 @@ mod password_change;
 mod reauthentication;
 mod registration;
 mod sessions;
+mod verification;
 
 pub use account::{User, get};
 pub use deletion::{AccountDeletion, delete};
 pub use login::{Credentials, log_in};
 pub use password_change::{PasswordChange, change_password};
 pub use registration::{NewUser, Registered, register};
-pub use sessions::{Purged, log_out, purge_sessions};
+pub use sessions::{Purged, delete_expired, log_out, purge_sessions};
+pub use verification::select_hash;

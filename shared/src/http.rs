@@ -2,6 +2,7 @@
 
 mod access_log;
 pub mod app;
+mod client_address;
 pub mod conditional;
 pub mod error;
 mod metrics;

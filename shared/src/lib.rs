@@ -11,6 +11,7 @@ pub mod config_errors;
 pub mod database;
 pub mod http;
 mod job;
+pub mod setting_text;
 pub mod settings;
 pub mod tasks;
 pub mod telemetry;

@@ -3,28 +3,23 @@
 //! Everything that is wrong is reported at once, each problem as a sentence that says what to write instead. No sentence
 //! holds a secret.
 
+mod trusted_proxies;
+
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use trusted_proxies::TrustedProxies;
 
 use secrecy::SecretString;
 
 use crate::config_errors::ConfigErrors;
 use crate::database::DatabaseUrl;
+use crate::setting_text::check_value;
 
-/// The shortest `SECRET_KEY` that is accepted, in bytes: the length of the output of HS256 (RFC 7518, 3.2).
-const MIN_SECRET_KEY_BYTES: usize = 32;
+mod secret_key;
 
-/// Values from examples and defaults where a secret belongs. The first was the default of the legacy service.
-const PLACEHOLDERS: [&str; 5] = [
-    "your-super-secret-key",
-    "your-secret-key",
-    "change-me",
-    "changeme",
-    "change-this",
-];
-
-const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_mins(30);
+const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// All that a function needs to know before it can serve.
 #[derive(Debug)]
@@ -35,12 +30,14 @@ pub struct Settings {
     pub secret_key: SecretString,
     /// Signed them before the last rotation, and is still accepted: `SECRET_KEY_PREVIOUS`.
     pub previous_secret_key: Option<SecretString>,
-    /// The lifetime of a token: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 30.
+    /// The lifetime of a token: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 60.
     pub token_lifetime: Duration,
     /// The limits on logins and registrations.
     pub rate_limits: RateLimits,
     /// The limits on what one account stores.
     pub account_limits: AccountLimits,
+    /// The proxies whose `X-Forwarded-For` is believed: `TRUSTED_PROXIES`, default none.
+    pub trusted_proxies: TrustedProxies,
     /// How many requests this instance may get at once: `AWS_LAMBDA_MAX_CONCURRENCY`, default 1. Lambda sets it, on managed
     /// instances only.
     pub max_concurrency: usize,
@@ -85,23 +82,34 @@ impl Settings {
         trusted_database(&variable)
     }
 
-    pub(crate) fn from_lookup(
-        variable: &impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigErrors> {
+    /// Reads the settings from any place that finds them by their names.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub fn from_lookup(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let database = errors.collect(trusted_database(variable));
-        let secret_key = errors.collect(secret_key(variable));
+        let secret_key = errors.collect(secret_key::current(variable("SECRET_KEY")));
+        let previous_secret_key =
+            errors.collect(secret_key::previous(variable("SECRET_KEY_PREVIOUS")));
         let token_lifetime = errors.collect(token_lifetime(variable));
         let rate_limits = errors.collect(rate_limits(variable));
         let account_limits = errors.collect(account_limits(variable));
+        // Read elsewhere; a value that cannot be read there counts as missing.
+        for name in ["METRICS_NAMESPACE", "AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"] {
+            errors.collect(checked(variable, name));
+        }
+        let trusted_proxies = variable("TRUSTED_PROXIES").unwrap_or_default();
+        let trusted_proxies = errors.collect(TrustedProxies::parse(&trusted_proxies));
         let settings = (|| {
             Some(Self {
                 database: database?,
                 secret_key: secret_key?,
-                previous_secret_key: variable("SECRET_KEY_PREVIOUS").map(SecretString::from),
+                previous_secret_key: previous_secret_key?,
                 token_lifetime: token_lifetime?,
                 rate_limits: rate_limits?,
                 account_limits: account_limits?,
+                trusted_proxies: trusted_proxies?,
                 max_concurrency: max_concurrency(variable),
             })
         })();
@@ -125,11 +133,27 @@ pub(crate) fn require_lambda() -> Result<(), ConfigErrors> {
     )
 }
 
-/// A variable of the environment. An empty or blank one counts as missing: that is how deployments leave one out.
+/// A variable of the environment, without white space (in ASCII) around it. An empty one counts as missing: that is how
+/// deployments leave one out. What is not UTF-8 becomes U+FFFD, which [`check_value`] refuses.
 pub fn variable(name: &str) -> Option<String> {
-    std::env::var(name)
-        .ok()
-        .filter(|value| !value.trim().is_empty())
+    let value = std::env::var_os(name)?;
+    let value = value.to_string_lossy();
+    let value = value.trim_ascii();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// A variable that [`check_value`] accepts.
+///
+/// # Errors
+/// The problem.
+fn checked(
+    variable: &impl Fn(&str) -> Option<String>,
+    name: &str,
+) -> Result<Option<String>, ConfigErrors> {
+    let value = variable(name);
+    value.map_or(Ok(None), |value| {
+        check_value(name, &value).map(|()| Some(value))
+    })
 }
 
 /// `DATABASE_URL`.
@@ -150,6 +174,7 @@ fn trusted_database(
 ) -> Result<DatabaseUrl, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     let database = errors.collect(database(variable));
+    errors.collect(checked(variable, "ALLOW_LOCAL_DATABASE"));
     errors.collect(check_ca_file(variable));
     errors.into_result(database)
 }
@@ -164,9 +189,14 @@ pub fn local_allowed(variable: &impl Fn(&str) -> Option<String>) -> bool {
 /// # Errors
 /// The problem.
 pub fn check_ca_file(variable: &impl Fn(&str) -> Option<String>) -> Result<(), ConfigErrors> {
-    let Some(path) = variable("SSL_CERT_FILE") else {
+    let Some(path) = checked(variable, "SSL_CERT_FILE")? else {
         return Ok(());
     };
+    // The TLS library reads the variable itself, as it is.
+    if std::env::var("SSL_CERT_FILE").is_ok_and(|value| value != path && value.trim_ascii() == path)
+    {
+        return Err("SSL_CERT_FILE has white space around the path. Remove it.".into());
+    }
     match std::fs::read(&path) {
         Err(error) => Err(format!(
             "SSL_CERT_FILE names {path}, which cannot be read ({}). Name a PEM file with the certificates to trust, \
@@ -185,38 +215,11 @@ pub fn check_ca_file(variable: &impl Fn(&str) -> Option<String>) -> Result<(), C
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-fn secret_key(variable: &impl Fn(&str) -> Option<String>) -> Result<SecretString, ConfigErrors> {
-    let Some(key) = variable("SECRET_KEY") else {
-        return Err(format!("SECRET_KEY is missing. {SECRET_KEY_ADVICE}").into());
-    };
-    let lower = key.to_lowercase();
-    if PLACEHOLDERS
-        .iter()
-        .any(|placeholder| lower.contains(placeholder))
-    {
-        let problem = "SECRET_KEY is a placeholder that anyone can read in an example.";
-        Err(format!("{problem} {SECRET_KEY_ADVICE}").into())
-    } else if key.len() < MIN_SECRET_KEY_BYTES {
-        Err(format!(
-            "SECRET_KEY is too short ({} bytes). {SECRET_KEY_ADVICE}",
-            key.len()
-        )
-        .into())
-    } else if key.bytes().all(|byte| Some(byte) == key.bytes().next()) {
-        Err(format!("SECRET_KEY is one character over and over. {SECRET_KEY_ADVICE}").into())
-    } else {
-        Ok(key.into())
-    }
-}
-
-const SECRET_KEY_ADVICE: &str =
-    "Set it to at least 32 random bytes, for example the output of `openssl rand -hex 32`.";
-
 fn token_lifetime(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration, ConfigErrors> {
-    let Some(text) = variable("ACCESS_TOKEN_EXPIRE_MINUTES") else {
+    let Some(text) = checked(variable, "ACCESS_TOKEN_EXPIRE_MINUTES")? else {
         return Ok(DEFAULT_TOKEN_LIFETIME);
     };
-    match text.trim().parse::<u32>() {
+    match text.parse::<u32>() {
         Ok(minutes) if minutes > 0 => Ok(Duration::from_mins(minutes.into())),
         _ => Err(format!(
             "ACCESS_TOKEN_EXPIRE_MINUTES is {text:?}. Write a whole number of minutes from 1, or leave it out for {}.",
@@ -267,7 +270,7 @@ fn limit<T: FromStr + Display + PartialOrd + From<u8>>(
     name: &str,
     default: T,
 ) -> Result<T, ConfigErrors> {
-    let Some(text) = variable(name) else {
+    let Some(text) = checked(variable, name)? else {
         return Ok(default);
     };
     match text.trim().parse() {

@@ -186,12 +186,15 @@ pub async fn change(
         ("changed", Some(task)) => Err(Error::TaskChanged(task.etag)),
         ("full", _) => Err(Error::AccountFull),
         ("not found", _) => Err(Error::TaskNotFound),
-        (outcome, _) => Err(unknown_outcome(outcome)),
+        (outcome, _) => Err(unexpected_outcome(outcome)),
     }
 }
 
-fn unknown_outcome(outcome: &str) -> Error {
-    Error::Internal(Cause::new(format!(
-        "the database says {outcome:?} of a task, which this build does not know"
-    )))
+/// An outcome that is a fault.
+fn unexpected_outcome(outcome: &str) -> Error {
+    Error::Internal(Cause::new(if outcome == "suppressed" {
+        "no task was written: a trigger or a rule in the database suppresses it".to_owned()
+    } else {
+        format!("the database says {outcome:?} of a task, which this build does not know")
+    }))
 }

@@ -36,7 +36,13 @@ pub(crate) fn crate_name_of<H>() -> &'static str {
 pub fn init(binary: &'static str) {
     let level = ["AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"]
         .into_iter()
-        .find_map(|name| std::env::var(name).ok()?.parse::<LevelFilter>().ok())
+        .find_map(|name| {
+            std::env::var(name)
+                .ok()?
+                .trim_ascii()
+                .parse::<LevelFilter>()
+                .ok()
+        })
         .unwrap_or(LevelFilter::INFO);
     let targets = Targets::new()
         .with_default(LevelFilter::WARN.min(level))

@@ -58,6 +58,11 @@ pub(crate) const CONNECT_ERROR_TTL: Duration = Duration::from_secs(1);
 pub(crate) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(400));
 
+/// How long an attempt to log in may wait for the result of those that are being verified (`undecided` in
+/// `sql/V2__rate_limits.sql`), and the pause before it asks again. Verifying a password takes tens of milliseconds.
+pub(crate) const ADMISSION: Duration = Duration::from_secs(10);
+pub(crate) const BEFORE_READMISSION: Duration = Duration::from_millis(150);
+
 tokio::task_local! {
     static REQUEST_DEADLINE: Instant;
 }

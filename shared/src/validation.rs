@@ -8,6 +8,7 @@
 mod body;
 mod error_offset;
 mod fields;
+mod mask;
 mod rules;
 #[cfg(test)]
 pub(crate) mod testing;

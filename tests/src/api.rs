@@ -62,10 +62,7 @@ impl Response {
                 "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
             ),
             ("referrer-policy", "no-referrer"),
-            (
-                "strict-transport-security",
-                "max-age=63072000; includeSubDomains",
-            ),
+            ("strict-transport-security", "max-age=63072000"),
             ("x-content-type-options", "nosniff"),
         ] {
             assert_eq!(self.headers[name], value, "{name}");

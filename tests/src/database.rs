@@ -125,6 +125,12 @@ impl TestDatabase {
         Self::create(&format!("TEMPLATE {template}")).await
     }
 
+    /// Creates a database without tables and with this encoding.
+    pub async fn with_encoding(encoding: &str) -> Self {
+        let options = format!("TEMPLATE template0 LOCALE 'C' ENCODING '{encoding}'");
+        Self::create(&options).await
+    }
+
     async fn create(options: &str) -> Self {
         let name = format!("test_{}", unique());
         let server = Database::connect(&owner_url()).await;

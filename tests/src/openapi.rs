@@ -4,7 +4,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::read;
 
-const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
+const METHODS: [&str; 6] = ["get", "head", "put", "post", "delete", "patch"];
 
 /// One method of one path.
 #[derive(Clone, Debug)]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::api::registration;
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent};
+use tests::routes::routes;
 use tests::skip;
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
@@ -50,6 +52,11 @@ impl Server {
 
     async fn start(&self) {
         self.control(&["start"]).await;
+    }
+
+    /// Starts the server as a read replica.
+    async fn start_as_replica(&self) {
+        self.control(&["start", "replica"]).await;
     }
 
     async fn control(&self, arguments: &[&str]) {
@@ -190,4 +197,40 @@ async fn data_survives_a_restart_of_functions_and_database() {
         &HttpEvent::new("POST", "/api/auth/login", &[]).json(&user),
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_read_replica_serves_reads_and_refuses_writes_with_503() {
+    let Some(server) = Server::lock("a read replica").await else {
+        return;
+    };
+    let fixtures = Fixtures::new().await;
+    let mut route_cases = Vec::new();
+    for route in routes() {
+        route_cases.push(fixtures.route_case(route).await);
+    }
+    server.stop("fast").await;
+    server.start_as_replica().await;
+    let mut outcomes = Vec::new();
+    for route_case in route_cases {
+        let function = Function::start(route_case.route.function, &Environment::default()).await;
+        let response = function.http(&route_case.request()).await;
+        outcomes.push((route_case, response, function.stop().await));
+    }
+    let health = Function::start("health", &Environment::default()).await;
+    let health = health.http(&HttpEvent::deep_health()).await;
+    server.stop("fast").await;
+    server.start().await;
+
+    health.assert_unavailable();
+    for (route_case, response, log) in outcomes {
+        let name = route_case.route.function;
+        if ["me", "list-tasks", "get-task"].contains(&name) {
+            assert!(route_case.is_success(&response), "{name}: {log}");
+        } else {
+            response.assert_unavailable();
+            assert!(log.contains("names a read replica"), "{name}: {log}");
+        }
+    }
+    connected_health().await;
 }

@@ -11,7 +11,7 @@ async fn change_password(request: Request, app: &'static App) -> Result<Reply, E
     let change = PasswordChange::from_body(&body);
     let change = app.report_dead_session_first(&caller, change).await?;
     let requester = app.requester(&request);
-    accounts::change_password(&app.database, &requester, &caller, change).await?;
+    accounts::change_password(&app.database, &requester, &caller, &change).await?;
     Reply::message("Password changed")
 }
 

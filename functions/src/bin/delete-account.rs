@@ -11,7 +11,7 @@ async fn delete_account(request: Request, app: &'static App) -> Result<Reply, Er
     let deletion = AccountDeletion::from_body(&body);
     let deletion = app.report_dead_session_first(&caller, deletion).await?;
     let requester = app.requester(&request);
-    accounts::delete(&app.database, &requester, &caller, deletion).await?;
+    accounts::delete(&app.database, &requester, &caller, &deletion).await?;
     Reply::message("Account deleted")
 }
 

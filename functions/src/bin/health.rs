@@ -1,6 +1,6 @@
 //! `GET /health`: the function runs. The database is not used, and therefore not woken.
-//! `GET /health?deep=1`: the database answers, its schema is one that this build can work with, and how long that took. This
-//! wakes a suspended compute, and takes a connection and one round trip.
+//! `GET /health?deep=1`: the database answers and accepts writes, its schema is one that this build can work with, and how
+//! long that took. This wakes a suspended compute, and takes a connection and one round trip.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -38,7 +38,7 @@ async fn check_database(app: &'static App) -> Result<DatabaseHealth, Error> {
     let started = Instant::now();
     app.database.connect().await?;
     let connected = Instant::now();
-    let schema_version = app.database.check_schema_version().await?;
+    let schema_version = app.database.check_health().await?;
     Ok(DatabaseHealth {
         schema_version,
         connect_ms: (connected - started).as_millis(),

@@ -1,6 +1,5 @@
 //! The caller's own account.
 
-use jiff::civil::DateTime;
 use serde::Serialize;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -8,7 +7,7 @@ use tokio_postgres::types::Type;
 use crate::auth::Caller;
 use crate::database::{Database, Statement};
 use crate::http::Error;
-use crate::timestamp;
+use crate::timestamp::Timestamp;
 
 /// A user, as they see themselves. The order of the fields is that of the contract.
 #[derive(Debug, Serialize)]
@@ -16,10 +15,8 @@ pub struct User {
     username: String,
     email: String,
     pub(super) id: i32,
-    #[serde(serialize_with = "timestamp::serialize")]
-    created_at: DateTime,
-    #[serde(serialize_with = "timestamp::serialize")]
-    updated_at: DateTime,
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 impl User {

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::types::Type;
 
-use super::reauthentication::{reauthenticate, require_password_unchanged};
+use super::reauthentication::reauthenticate;
 use crate::auth::Caller;
 use crate::auth::rate_limit::Requester;
 use crate::database::{Database, Statement};
@@ -22,7 +22,7 @@ impl AccountDeletion {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let deletion = Self {
             password: fields.required("password", any_text).into(),
         };
@@ -44,32 +44,39 @@ const DELETE_ACCOUNT: Statement = Statement::write(
         USING caller
         WHERE account.id = caller.user_id AND account.hashed_password = $3
         RETURNING account.id
+    ), forgotten AS MATERIALIZED (
+        SELECT deleted.id, public.delete_account_attempts(deleted.id, $4) FROM deleted
     )
-    SELECT deleted.id IS NOT NULL FROM caller LEFT JOIN deleted ON true"#,
+    SELECT forgotten.id IS NOT NULL FROM caller LEFT JOIN forgotten ON true"#,
 );
 
 /// Deletes the caller's account, and with it the tasks, the sessions and the rows of the rate limits.
 ///
 /// # Errors
-/// [`Error::WrongPassword`], also where the password was changed at the same moment; [`Error::TooManyAttempts`];
-/// [`Error::InvalidToken`] where the session is not active.
+/// [`Error::WrongPassword`], [`Error::TooManyAttempts`]; [`Error::InvalidToken`] where the session is not active.
 pub async fn delete(
     database: &Database,
     requester: &Requester,
     caller: &Caller,
-    deletion: AccountDeletion,
+    deletion: &AccountDeletion,
 ) -> Result<(), Error> {
-    let verified = reauthenticate(database, requester, caller, deletion.password).await?;
-    let was_unchanged = database
-        .query_opt(
-            &DELETE_ACCOUNT,
-            &[
-                (&caller.session, Type::TEXT),
-                (&caller.user_id, Type::INT4),
-                (&verified.hash.expose_secret(), Type::TEXT),
-            ],
-            |row| row.get(0),
-        )
-        .await?;
-    require_password_unchanged(was_unchanged)
+    let (mut check, _) = reauthenticate(database, requester, caller, &deletion.password).await?;
+    while let Some(verified) = check.verify(database).await? {
+        let had_this_hash: Option<bool> = database
+            .query_opt(
+                &DELETE_ACCOUNT,
+                &[
+                    (&caller.session, Type::TEXT),
+                    (&caller.user_id, Type::INT4),
+                    (&verified.hash.expose_secret(), Type::TEXT),
+                    (&requester.address_key, Type::BYTEA),
+                ],
+                |row| row.get(0),
+            )
+            .await?;
+        if had_this_hash.ok_or(Error::InvalidToken)? {
+            return Ok(());
+        }
+    }
+    Err(Error::WrongPassword)
 }

@@ -6,8 +6,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::auth::password::{self, Verified};
-use crate::auth::rate_limit::Requester;
+use super::verification::PasswordCheck;
+use crate::auth::password::{self, StoredHash};
+use crate::auth::rate_limit::{AdmissionWait, LoginAttempt, Requester};
 use crate::auth::{AccessToken, IssuedToken, Tokens};
 use crate::database::{Database, Statement};
 use crate::http::Error;
@@ -28,7 +29,7 @@ impl Credentials {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let credentials = Self {
             email: fields.required("email", any_text),
             password: fields.required("password", any_text).into(),
@@ -48,11 +49,29 @@ pub async fn log_in(
     credentials: &Credentials,
     now: SystemTime,
 ) -> Result<AccessToken, Error> {
-    // A second attempt where the hash was replaced meanwhile, by another login or by a change of the password.
-    for _ in 0..2 {
-        let (account, verified) = authenticate(database, requester, credentials).await?;
-        let token = tokens.issue(account.id, &account.email, &account.username, now)?;
-        if open_session(database, requester, account.id, &token, &verified).await? {
+    let wait = AdmissionWait::start();
+    let LoginLookup { account, attempt } = loop {
+        let lookup = look_up(database, requester, &credentials.email).await?;
+        if wait.is_admitted(lookup.attempt).await? {
+            break lookup;
+        }
+    };
+    let password = &credentials.password;
+    let Some(account) = account else {
+        // An unknown address takes the same work as a wrong password.
+        password::verify(password, None)?;
+        return Err(Error::WrongCredentials);
+    };
+    let mut check = PasswordCheck::new(password, account.stored);
+    while let Some(verified) = check.verify(database).await? {
+        let new_hash = verified
+            .is_outdated
+            .then(|| password::hash(password))
+            .transpose()?;
+        let token = tokens.issue(check.user_id(), &account.email, &account.username, now)?;
+        let hashes = (&verified.hash, new_hash.as_ref());
+        let user_id = check.user_id();
+        if open_session(database, requester, attempt, user_id, &token, hashes).await? {
             return Ok(token.access_token);
         }
     }
@@ -61,37 +80,33 @@ pub async fn log_in(
 
 /// What a login needs to know of an account.
 struct Account {
-    id: i32,
     username: String,
     email: String,
-    hashed_password: SecretString,
+    stored: StoredHash,
 }
 
 /// The result of looking up an account and counting the attempt.
-enum LoginLookup {
-    RateLimited { retry_after: i32 },
-    Found(Option<Account>),
+struct LoginLookup {
+    account: Option<Account>,
+    attempt: LoginAttempt,
 }
 
 impl LoginLookup {
     fn from_row(row: &Row) -> Self {
-        if let Some(retry_after) = row.get(4) {
-            return Self::RateLimited { retry_after };
-        }
-        let account = row.get::<_, Option<i32>>(0).map(|id| Account {
-            id,
+        let account = row.get::<_, Option<i32>>(0).map(|user_id| Account {
             username: row.get(1),
             email: row.get(2),
-            hashed_password: row.get::<_, String>(3).into(),
+            stored: StoredHash {
+                user_id,
+                hash: row.get::<_, String>(3).into(),
+            },
         });
-        Self::Found(account)
-    }
-
-    fn into_account(self) -> Result<Option<Account>, Error> {
-        match self {
-            Self::RateLimited { retry_after } => Err(Error::TooManyAttempts { retry_after }),
-            Self::Found(account) => Ok(account),
-        }
+        let attempt = LoginAttempt {
+            retry_after: row.get(4),
+            undecided: row.get(5),
+            from_known_address: row.get(6),
+        };
+        Self { account, attempt }
     }
 }
 
@@ -112,24 +127,25 @@ const SELECT_BY_EMAIL: Statement = Statement::idempotent_write(
         LIMIT 1
     )
     SELECT account.id, account.username, account.email, account.hashed_password,
-           public.consume_login_attempt(account.id, $2, $3, $4, $5, $6) AS retry_after
+           attempt.retry_after, attempt.undecided, attempt.from_known_address
     FROM (SELECT) AS one_row
-    LEFT JOIN account ON true"#,
+    LEFT JOIN account ON true
+    CROSS JOIN LATERAL public.consume_login_attempt(account.id, $2, $3, $4, $5, $6) AS attempt"#,
 );
 
-/// The account that these credentials open. An unknown address takes the same work as a wrong password.
-async fn authenticate(
+/// Looks up the account that has an email address, and counts the attempt to log in.
+async fn look_up(
     database: &Database,
     requester: &Requester,
-    credentials: &Credentials,
-) -> Result<(Account, Verified), Error> {
+    email: &str,
+) -> Result<LoginLookup, Error> {
     let limits = &requester.limits;
     let lookup = database
         .query_one(
             &SELECT_BY_EMAIL,
             &[
-                (&credentials.email, Type::TEXT),
-                (&requester.email_key(&credentials.email), Type::BYTEA),
+                (&email, Type::TEXT),
+                (&requester.email_key(email), Type::BYTEA),
                 (&requester.address_key, Type::BYTEA),
                 (&limits.logins_per_account_and_address, Type::INT4),
                 (&limits.logins_per_account, Type::INT4),
@@ -138,12 +154,7 @@ async fn authenticate(
             LoginLookup::from_row,
         )
         .await?;
-    let account = lookup.into_account()?;
-    let stored = account
-        .as_ref()
-        .map(|account| account.hashed_password.clone());
-    let verified = password::verify(credentials.password.clone(), stored).await?;
-    account.zip(verified).ok_or(Error::WrongCredentials)
+    Ok(lookup)
 }
 
 // Returns no row where the account has another hash than the one that was verified, or is gone. The account's row stays
@@ -167,22 +178,20 @@ const OPEN_SESSION: Statement = Statement::idempotent_write(
         ON CONFLICT (token_jti) DO UPDATE SET token = excluded.token
         RETURNING user_id
     )
-    SELECT public.refund_login_attempt(opened.user_id, $7)::text FROM opened"#,
+    SELECT public.refund_login_attempt(opened.user_id, $7, $8)::text FROM opened"#,
 );
 
-/// Opens a session for a user whose password was just verified, and replaces the password's hash where that is due.
-/// `false` where the account has another hash by now, or is gone.
+/// Opens a session for a user whose password was just verified, and replaces the hash where there is a new one. `false`
+/// where the account has another hash by now, or is gone.
 async fn open_session(
     database: &Database,
     requester: &Requester,
+    attempt: LoginAttempt,
     user_id: i32,
     token: &IssuedToken,
-    verified: &Verified,
+    (verified_hash, new_hash): (&SecretString, Option<&SecretString>),
 ) -> Result<bool, Error> {
-    let replacement = verified
-        .replacement
-        .as_ref()
-        .map(SecretString::expose_secret);
+    let new_hash = new_hash.map(SecretString::expose_secret);
     let session = database
         .query_opt(
             &OPEN_SESSION,
@@ -191,9 +200,10 @@ async fn open_session(
                 (&token.jti, Type::TEXT),
                 (&token.fingerprint, Type::TEXT),
                 (&token.expires_at, Type::INT8),
-                (&verified.hash.expose_secret(), Type::TEXT),
-                (&replacement, Type::TEXT),
+                (&verified_hash.expose_secret(), Type::TEXT),
+                (&new_hash, Type::TEXT),
                 (&requester.address_key, Type::BYTEA),
+                (&attempt.from_known_address, Type::BOOL),
             ],
             |_| (),
         )

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::types::Type;
 
-use super::reauthentication::{reauthenticate, require_password_unchanged};
+use super::reauthentication::reauthenticate;
 use super::registration::new_password;
 use super::sessions::end_other_sessions;
 use crate::auth::Caller;
@@ -26,7 +26,7 @@ impl PasswordChange {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let change = Self {
             current: fields.required("current_password", any_text).into(),
             new: fields.required("new_password", new_password).into(),
@@ -54,7 +54,7 @@ const UPDATE_PASSWORD: Statement = Statement::idempotent_write(
         FROM changed
         WHERE session.user_id = changed.id AND session.token_jti <> $1 AND NOT session.revoked
     ), refunded AS MATERIALIZED (
-        SELECT changed.id, public.refund_login_attempt(changed.id, $5) FROM changed
+        SELECT changed.id, public.refund_login_attempt(changed.id, $5, $6) FROM changed
     )
     SELECT refunded.id IS NOT NULL FROM caller LEFT JOIN refunded ON true"#,
 );
@@ -62,33 +62,37 @@ const UPDATE_PASSWORD: Statement = Statement::idempotent_write(
 /// Changes the caller's password, and ends all of the caller's sessions but this one.
 ///
 /// # Errors
-/// [`Error::WrongPassword`], also where the password was changed at the same moment; [`Error::TooManyAttempts`];
-/// [`Error::InvalidToken`] where the session is not active.
+/// [`Error::WrongPassword`], [`Error::TooManyAttempts`]; [`Error::InvalidToken`] where the session is not active.
 pub async fn change_password(
     database: &Database,
     requester: &Requester,
     caller: &Caller,
-    change: PasswordChange,
+    change: &PasswordChange,
 ) -> Result<(), Error> {
-    let verified = reauthenticate(database, requester, caller, change.current).await?;
-    let new = password::hash(change.new).await?;
-    let was_unchanged = database
-        .query_opt(
-            &UPDATE_PASSWORD,
-            &[
-                (&caller.session, Type::TEXT),
-                (&caller.user_id, Type::INT4),
-                (&verified.hash.expose_secret(), Type::TEXT),
-                (&new.expose_secret(), Type::TEXT),
-                (&requester.address_key, Type::BYTEA),
-            ],
-            |row| row.get(0),
-        )
-        .await?;
-    require_password_unchanged(was_unchanged)?;
-    // The statement above does not see a session that a login with the old password opened at the same moment. That login
-    // has finished by now.
-    end_other_sessions(database, caller).await
+    let (mut check, attempt) = reauthenticate(database, requester, caller, &change.current).await?;
+    while let Some(verified) = check.verify(database).await? {
+        let new_hash = password::hash(&change.new)?;
+        let had_this_hash: Option<bool> = database
+            .query_opt(
+                &UPDATE_PASSWORD,
+                &[
+                    (&caller.session, Type::TEXT),
+                    (&caller.user_id, Type::INT4),
+                    (&verified.hash.expose_secret(), Type::TEXT),
+                    (&new_hash.expose_secret(), Type::TEXT),
+                    (&requester.address_key, Type::BYTEA),
+                    (&attempt.from_known_address, Type::BOOL),
+                ],
+                |row| row.get(0),
+            )
+            .await?;
+        if had_this_hash.ok_or(Error::InvalidToken)? {
+            // The statement above does not see a session that a login with the old password opened at the same moment.
+            // That login has finished by now.
+            return end_other_sessions(database, caller).await;
+        }
+    }
+    Err(Error::WrongPassword)
 }
 
 #[cfg(test)]

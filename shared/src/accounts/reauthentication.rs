@@ -4,23 +4,31 @@ use secrecy::SecretString;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::verification::PasswordCheck;
 use crate::auth::Caller;
-use crate::auth::password::{self, Verified};
-use crate::auth::rate_limit::Requester;
+use crate::auth::password::StoredHash;
+use crate::auth::rate_limit::{AdmissionWait, LoginAttempt, Requester};
 use crate::database::{Database, Statement};
 use crate::http::Error;
 
-/// The hash of the caller's password, and the seconds to wait where there were too many attempts.
+/// The hash of the caller's password, and what the limits say about the attempt.
 struct OwnHash {
-    hashed_password: SecretString,
-    retry_after: Option<i32>,
+    stored: StoredHash,
+    attempt: LoginAttempt,
 }
 
 impl OwnHash {
     fn from_row(row: &Row) -> Self {
         Self {
-            hashed_password: row.get::<_, String>(0).into(),
-            retry_after: row.get(1),
+            stored: StoredHash {
+                user_id: row.get(0),
+                hash: row.get::<_, String>(1).into(),
+            },
+            attempt: LoginAttempt {
+                retry_after: row.get(2),
+                undecided: row.get(3),
+                from_known_address: row.get(4),
+            },
         }
     }
 }
@@ -28,25 +36,39 @@ impl OwnHash {
 // Sent twice, it counts the attempt twice, which harms only someone who guesses wrong.
 const SELECT_OWN: Statement = Statement::idempotent_write(
     r#"
-    SELECT account.hashed_password,
-           public.consume_login_attempt(account.id, NULL, $3, $4, $5, $6) AS retry_after
+    SELECT account.id, account.hashed_password, attempt.retry_after, attempt.undecided, attempt.from_known_address
     FROM public.active_session AS session
     JOIN public."user" AS account ON account.id = session.user_id
+    CROSS JOIN LATERAL public.consume_login_attempt(account.id, NULL, $3, $4, $5, $6) AS attempt
     WHERE session.token_jti = $1 AND session.user_id = $2"#,
 );
 
-/// Verifies the caller's password. A wrong one counts as a failed login.
+/// Counts an attempt of the caller to give the password. Where it is wrong, it stays a failed login.
 ///
 /// # Errors
-/// [`Error::WrongPassword`], [`Error::TooManyAttempts`]; [`Error::InvalidToken`] where the session is not active.
-pub(super) async fn reauthenticate(
+/// [`Error::TooManyAttempts`]; [`Error::InvalidToken`] where the session is not active.
+pub(super) async fn reauthenticate<'a>(
     database: &Database,
     requester: &Requester,
     caller: &Caller,
-    password: SecretString,
-) -> Result<Verified, Error> {
+    password: &'a SecretString,
+) -> Result<(PasswordCheck<'a>, LoginAttempt), Error> {
+    let wait = AdmissionWait::start();
+    loop {
+        let OwnHash { stored, attempt } = select_own(database, requester, caller).await?;
+        if wait.is_admitted(attempt).await? {
+            return Ok((PasswordCheck::new(password, stored), attempt));
+        }
+    }
+}
+
+async fn select_own(
+    database: &Database,
+    requester: &Requester,
+    caller: &Caller,
+) -> Result<OwnHash, Error> {
     let limits = &requester.limits;
-    let own = database
+    database
         .query_opt(
             &SELECT_OWN,
             &[
@@ -60,24 +82,5 @@ pub(super) async fn reauthenticate(
             OwnHash::from_row,
         )
         .await?
-        .ok_or(Error::InvalidToken)?;
-    if let Some(retry_after) = own.retry_after {
-        return Err(Error::TooManyAttempts { retry_after });
-    }
-    password::verify(password, Some(own.hashed_password))
-        .await?
-        .ok_or(Error::WrongPassword)
-}
-
-/// The result of a statement that required the verified hash: `None` where the session is not active, and `false` where the
-/// account has another hash by now.
-///
-/// # Errors
-/// [`Error::InvalidToken`], [`Error::WrongPassword`].
-pub(super) fn require_password_unchanged(was_unchanged: Option<bool>) -> Result<(), Error> {
-    if was_unchanged.ok_or(Error::InvalidToken)? {
-        Ok(())
-    } else {
-        Err(Error::WrongPassword)
-    }
+        .ok_or(Error::InvalidToken)
 }

@@ -33,7 +33,7 @@ impl NewUser {
     /// # Errors
     /// [`InvalidInput`] with every broken rule.
     pub fn from_body(body: &Body) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::with_passwords(body)?;
         let user = Self {
             username: fields.required("username", username),
             email: fields.required("email", email),
@@ -97,9 +97,9 @@ pub async fn register(
     user: &NewUser,
     now: SystemTime,
 ) -> Result<Registered, Error> {
-    let (id, hashed_password) = tokio::try_join!(reserve_user_id(database, requester), async {
-        Ok(password::hash(user.password.clone()).await?)
-    })?;
+    let id = reserve_user_id(database, requester).await?;
+    // Not before the limit has admitted the registration: a refusal must not cost a hash.
+    let hashed_password = password::hash(&user.password)?;
     let token = tokens.issue(id, &user.email, &user.username, now)?;
     Ok(Registered {
         user: create(database, id, user, &hashed_password, &token).await?,
@@ -107,11 +107,20 @@ pub async fn register(
     })
 }
 
-// Gaps in the id sequence are acceptable.
+// Gaps in the id sequence are acceptable. Where the column owns no sequence, as after a restore or an import, its default
+// still names one.
 const RESERVE_USER_ID: Statement = Statement::idempotent_write(
     r#"
     SELECT CASE WHEN retry_after IS NULL
-                THEN nextval(pg_get_serial_sequence('public."user"', 'id'))::integer
+                THEN nextval(coalesce(
+                    pg_get_serial_sequence('public."user"', 'id')::regclass,
+                    (SELECT pg_depend.refobjid
+                     FROM pg_attrdef
+                     JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum AND attname = 'id'
+                     JOIN pg_depend ON pg_depend.classid = 'pg_attrdef'::regclass AND pg_depend.objid = pg_attrdef.oid
+                     JOIN pg_sequence ON seqrelid = pg_depend.refobjid
+                     WHERE adrelid = 'public."user"'::regclass AND refclassid = 'pg_class'::regclass)::regclass
+                ))::integer
            END,
            retry_after
     FROM public.consume_registration_attempt($1, $2) AS retry_after"#,
@@ -134,7 +143,7 @@ async fn reserve_user_id(database: &Database, requester: &Requester) -> Result<i
         (Some(id), _) => Ok(id),
         (None, Some(retry_after)) => Err(Error::TooManyAttempts { retry_after }),
         (None, None) => Err(Error::Internal(Cause::new(
-            "there is no next user id: does the column own a sequence?",
+            "there is no next user id: the column \"user\".id has neither a sequence of its own nor one as its default",
         ))),
     }
 }

@@ -78,8 +78,27 @@ const DELETE_EXPIRED: Statement = Statement::write(
         WHERE session.id = batch.id AND batch.expires_at <= now() AT TIME ZONE 'utc'
         RETURNING session.id
     )
-    SELECT (SELECT max(batch.id) FROM batch), (SELECT count(*) FROM deleted)",
+    SELECT (SELECT max(batch.id)::bigint FROM batch), (SELECT count(*) FROM deleted)",
 );
+
+/// Looks at the `limit` sessions after this id, and deletes those that have expired. Returns the last id, where there was a
+/// session, and how many were deleted.
+///
+/// # Errors
+/// Those of the database.
+pub async fn delete_expired(
+    database: &Database,
+    after: i64,
+    limit: i64,
+) -> Result<(Option<i64>, i64), database::Error> {
+    database
+        .query_one(
+            &DELETE_EXPIRED,
+            &[(&after, Type::INT8), (&limit, Type::INT8)],
+            |row| (row.get(0), row.get(1)),
+        )
+        .await
+}
 
 /// The result of a purge.
 #[derive(Debug, Default, Serialize)]
@@ -100,18 +119,11 @@ pub async fn purge_sessions(
 ) -> Result<Purged, database::Error> {
     let started = Instant::now();
     let mut purged = Purged::default();
-    let mut last_id = Some(0);
+    let mut last_id = Some(i64::MIN);
     while let Some(after) = last_id
         && started.elapsed() < time
     {
-        let batch: Result<(Option<i32>, i64), _> = database
-            .query_one(
-                &DELETE_EXPIRED,
-                &[(&after, Type::INT4), (&PURGE_BATCH, Type::INT8)],
-                |row| (row.get(0), row.get(1)),
-            )
-            .await;
-        match batch {
+        match delete_expired(database, after, PURGE_BATCH).await {
             Ok((end, deleted)) => {
                 purged.deleted += deleted;
                 last_id = end;

@@ -4,22 +4,28 @@
 //! The statement that begins an attempt counts it, before the password is verified, so that a thousand attempts at once are
 //! a thousand; the statement with which it succeeds takes it back. The SQL functions in `sql/V2__rate_limits.sql` do both.
 //! A guess counts against three things: the account together with the address it comes from, the account, and the address.
-//! A refused guess counts against nothing.
+//! A refused guess counts against nothing. Nothing that a limit protects begins before the limit has admitted it.
+//!
+//! Attempts whose passwords are being verified count like failed ones, or else a thousand at once would all be admitted.
+//! One that only such attempts stand in the way of is undecided. It waits for them and tries again, so that right passwords
+//! are not refused, however many come at once.
 //!
 //! A limit that is reached holds until the end of a wait, which doubles each time, up to four times the first wait. Nobody
 //! can lock an owner out: an address from which the owner has logged in is limited by its own guesses, not by those of
 //! others. Whether the account exists makes no difference.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
 use crate::database::{self, Database, Statement};
 use crate::settings::{RateLimits, Settings};
+use crate::timeouts;
 
 /// Names what the key is for, so that it is unlike any other key that is derived from `SECRET_KEY`.
 const KEY_PURPOSE: &[u8] = b"todo: keys of rate limits";
@@ -45,19 +51,16 @@ impl RateLimiter {
         }
     }
 
-    /// Someone at this address, as the gateway names it. Of an IPv6 address only the network (64 bits) counts, since
-    /// its owner can use all addresses in it. Requests without a valid address share one bucket.
-    pub fn requester(&self, address: &str) -> Requester {
-        let address = match address
-            .parse()
-            .map(|address: IpAddr| address.to_canonical())
-        {
-            Ok(IpAddr::V4(address)) => address.to_string(),
-            Ok(IpAddr::V6(address)) => {
+    /// Someone at this address. Of an IPv6 address only the network (64 bits) counts, since its owner can use all
+    /// addresses in it. Requests without a valid address share one bucket.
+    pub fn requester(&self, address: Option<IpAddr>) -> Requester {
+        let address = match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => address.to_string(),
+            Some(IpAddr::V6(address)) => {
                 let network = address.to_bits() & !u128::from(u64::MAX);
                 Ipv6Addr::from_bits(network).to_string()
             }
-            Err(_) => "unknown".to_owned(),
+            None => "unknown".to_owned(),
         };
         Requester {
             address_key: bucket_key(&self.hmac, "address", &address),
@@ -85,6 +88,56 @@ impl Requester {
     pub fn email_key(&self, email: &str) -> BucketKey {
         bucket_key(&self.hmac, "email", &email.to_lowercase())
     }
+}
+
+/// What `public.consume_login_attempt` says about an attempt to log in.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginAttempt {
+    /// The seconds to wait where a limit is reached. The attempt was counted where there are none.
+    pub retry_after: Option<i32>,
+    /// Whether a right password among the attempts that are being verified can make room for this one.
+    pub undecided: Option<bool>,
+    /// Whether the owner has logged in from the address before. `public.refund_login_attempt` needs it.
+    pub from_known_address: bool,
+}
+
+/// Waits for attempts that are being verified. Each attempt has one, for all of its tries.
+#[derive(Debug)]
+pub struct AdmissionWait {
+    deadline: Instant,
+}
+
+impl AdmissionWait {
+    /// Begins to count the time.
+    pub fn start() -> Self {
+        Self {
+            deadline: Instant::now() + timeouts::ADMISSION,
+        }
+    }
+
+    /// Returns `true` where the attempt was admitted. Where it is undecided, this waits a moment and returns `false`: try
+    /// again.
+    ///
+    /// # Errors
+    /// [`TooManyAttempts`] where the attempt is refused.
+    pub async fn is_admitted(&self, attempt: LoginAttempt) -> Result<bool, TooManyAttempts> {
+        match attempt.retry_after {
+            None => Ok(true),
+            Some(_) if attempt.undecided == Some(true) && Instant::now() < self.deadline => {
+                sleep(timeouts::BEFORE_READMISSION).await;
+                Ok(false)
+            }
+            Some(retry_after) => Err(TooManyAttempts { retry_after }),
+        }
+    }
+}
+
+/// A limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many attempts")]
+pub struct TooManyAttempts {
+    /// Seconds until the next attempt may succeed.
+    pub retry_after: i32,
 }
 
 fn new_hmac(key: &[u8]) -> Hmac<Sha256> {
@@ -118,6 +171,16 @@ const DELETE_EXPIRED: Statement = Statement::write(
     SELECT count(*) FROM deleted",
 );
 
+/// Deletes at most `limit` expired rows, and returns their number.
+///
+/// # Errors
+/// Those of the database.
+pub async fn delete_expired(database: &Database, limit: i64) -> Result<i64, database::Error> {
+    database
+        .query_one(&DELETE_EXPIRED, &[(&limit, Type::INT8)], |row| row.get(0))
+        .await
+}
+
 /// Deletes expired rows, batch by batch, for at most `time`, and returns their number. An expired row means the same as no
 /// row.
 ///
@@ -127,11 +190,7 @@ pub async fn purge(database: &Database, time: Duration) -> Result<i64, database:
     let started = Instant::now();
     let mut deleted = 0;
     while started.elapsed() < time {
-        let batch: i64 = database
-            .query_one(&DELETE_EXPIRED, &[(&PURGE_BATCH, Type::INT8)], |row| {
-                row.get(0)
-            })
-            .await?;
+        let batch = delete_expired(database, PURGE_BATCH).await?;
         deleted += batch;
         if batch < PURGE_BATCH {
             break;
@@ -158,10 +217,9 @@ mod tests {
     #[test]
     fn addresses_of_one_network_share_a_key() {
         let limiter = limiter(KEY);
-        let key = |address| limiter.requester(address).address_key;
+        let key = |address: &str| limiter.requester(address.parse().ok()).address_key;
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
         assert_eq!(key("2001:db8:1:2:3:4:5:6"), key("2001:db8:1:2::"));
-        assert_eq!(key("203.0.113.9, 192.0.2.1"), key(""));
         let keys = [
             "192.0.2.1",
             "192.0.2.2",
@@ -177,11 +235,11 @@ mod tests {
 
     #[test]
     fn a_key_depends_on_its_kind_and_on_the_secret() {
-        let requester = limiter(KEY).requester("192.0.2.1");
+        let requester = limiter(KEY).requester(Some([192, 0, 2, 1].into()));
         assert_ne!(requester.address_key, requester.registration_key);
         assert_ne!(requester.address_key, requester.email_key("192.0.2.1"));
         assert_eq!(requester.email_key("A@B.de"), requester.email_key("a@b.de"));
-        let other = limiter(&KEY.replace('0', "x")).requester("192.0.2.1");
+        let other = limiter(&KEY.replace('0', "x")).requester(Some([192, 0, 2, 1].into()));
         assert_ne!(requester.address_key, other.address_key);
     }
 }

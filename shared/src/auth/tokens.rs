@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::ExposeSecret;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::caller::Caller;
@@ -166,8 +167,11 @@ impl Tokens {
         {
             return Err(Error::InvalidToken);
         }
-        // Our tokens have no audience.
-        if claims.aud.is_some() {
+        // Our tokens have no audience, and PostgreSQL's texts have no NUL.
+        if claims.aud.is_some() || claims.jti.contains('\0') {
+            return Err(Error::InvalidToken);
+        }
+        if !has_plain_header(token) {
             return Err(Error::InvalidToken);
         }
         let user_id = claims.sub.parse().map_err(|_| Error::InvalidToken)?;
@@ -189,6 +193,15 @@ impl Tokens {
     }
 }
 
+/// Whether a token's header asks for no extension. `crit` names those that a recipient has to understand, and none is
+/// known here (RFC 7515, 4.1.11); `b64` is one that a JWT must not use (RFC 7797, 7). The library ignores both.
+fn has_plain_header(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    serde_json::from_slice::<Map<String, Value>>(&header)
+        .is_ok_and(|members| !members.contains_key("crit") && !members.contains_key("b64"))
+}
+
 fn unix_seconds(time: SystemTime) -> Result<u64, Error> {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map(|since| since.as_secs())
@@ -200,7 +213,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
-    use serde_json::{Map, Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -352,10 +365,10 @@ mod tests {
 
         #[test]
         fn a_header_cannot_choose_another_algorithm(
-            name in select(vec!["alg", "typ", "kid", "jku", "jwk", "crit", "x5c", "enc"]),
+            name in select(vec!["alg", "typ", "kid", "jku", "jwk", "crit", "b64", "x5c", "enc", "x-new"]),
             value in select(vec![
                 json!("none"), json!("None"), json!("HS384"), json!("RS256"), json!(""), json!(null), json!(1), json!([]),
-                json!(["exp"]), json!({}), json!("a".repeat(10_000)),
+                json!(["exp"]), json!(["b64"]), json!(false), json!({}), json!("a".repeat(10_000)),
             ]),
         ) {
             let mut header = json!({"alg": "HS256", "typ": "JWT"});
@@ -363,8 +376,17 @@ mod tests {
             let claims = json!({"sub": "7", "jti": "a", "exp": now + 600});
             header[name] = value;
             let found = tokens().verify(&signed(&header, &claims));
-            // The signature is ours all the same: only another algorithm has to be refused.
-            prop_assert!(name != "alg" || found.is_err(), "{}", header);
+            // The signature is ours all the same: only another algorithm has to be refused, and an extension.
+            prop_assert!(!["alg", "crit", "b64"].contains(&name) || found.is_err(), "{}", header);
+            prop_assert!(name != "x-new" || found.is_ok(), "{}", header);
+        }
+
+        #[test]
+        fn a_nul_in_a_session_is_no_session(before in "[ -~]{0,5}", after in "[ -~]{0,5}") {
+            let jti = format!("{before}\0{after}");
+            let claims = json!({"sub": "7", "jti": jti, "exp": now() + 600});
+            let header = json!({"alg": "HS256", "typ": "JWT"});
+            prop_assert!(tokens().verify(&signed(&header, &claims)).is_err());
         }
     }
 }

@@ -1,23 +1,40 @@
 //! Running statements, and sending them again where that is safe.
 
+use std::sync::Arc;
+
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 use tracing::warn;
 
 use super::error::{Error, Failure};
 use super::pool::Pool;
 use super::retry;
-use super::schema_version::{SELECT_VERSION, require_current};
+use super::schema_version::require_current;
+use super::session;
 use super::statement::{Effect, Parameters, Statement};
 use super::url::DatabaseUrl;
 use crate::cause::Cause;
 use crate::telemetry::context::{self, DatabaseTimer};
 use crate::timeouts;
 
+// `transaction_read_only` is on where default_transaction_read_only is, and on a read replica.
+const SELECT_HEALTH: Statement = Statement::read(
+    "
+    SELECT coalesce(max(version), 0)::integer, current_setting('transaction_read_only')::boolean
+    FROM public.refinery_schema_history",
+);
+
 /// The database that the functions work on.
 #[derive(Debug)]
 pub struct Database {
-    pool: Pool,
+    source: Source,
+}
+
+/// Where the sessions come from that run the statements.
+#[derive(Debug)]
+enum Source {
+    Pool(Pool),
+    Session(Arc<Client>),
 }
 
 impl Database {
@@ -27,13 +44,23 @@ impl Database {
     /// at a time needs one connection.
     pub fn new(url: DatabaseUrl, max_connections: usize) -> Self {
         Self {
-            pool: Pool::new(url, max_connections),
+            source: Source::Pool(Pool::new(url, max_connections)),
+        }
+    }
+
+    /// A database that is one session, which the caller has opened. All statements run in it, and so in the caller's
+    /// transaction. None is sent again, and none has a timeout but the session's own.
+    pub fn in_session(client: Arc<Client>) -> Self {
+        Self {
+            source: Source::Session(client),
         }
     }
 
     /// Connects ahead of the first statement. Where that fails, the statement connects, and reports its own error.
     pub async fn warm_up(&self) {
-        self.pool.preconnect().await;
+        if let Source::Pool(pool) = &self.source {
+            pool.preconnect().await;
+        }
     }
 
     /// Connects where there is no connection.
@@ -41,19 +68,25 @@ impl Database {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn connect(&self) -> Result<(), Error> {
-        let acquired = self.pool.acquire(timeouts::query_deadline());
-        acquired.await?.release();
+        if let Source::Pool(pool) = &self.source {
+            let acquired = pool.acquire(timeouts::query_deadline());
+            acquired.await?.release();
+        }
         Ok(())
     }
 
-    /// Checks that the database answers and that its schema is not behind this build. Returns the schema's version.
+    /// Checks that the database answers, that it accepts writes, and that its schema is not behind this build. Returns the
+    /// schema's version.
     ///
     /// # Errors
     /// [`Error::Unavailable`] otherwise.
-    pub async fn check_schema_version(&self) -> Result<i32, Error> {
-        let version = self
-            .query_one(&SELECT_VERSION, &[], |row| row.get(0))
+    pub async fn check_health(&self) -> Result<i32, Error> {
+        let (version, is_read_only) = self
+            .query_one(&SELECT_HEALTH, &[], |row| (row.get(0), row.get(1)))
             .await?;
+        if is_read_only {
+            return Err(Error::read_only());
+        }
         require_current(version).map_err(Error::Unavailable)
     }
 
@@ -105,24 +138,32 @@ impl Database {
         max_bytes: usize,
         from_row: fn(&Row) -> T,
     ) -> Result<Option<Vec<T>>, Error> {
+        let pool = match &self.source {
+            Source::Pool(pool) => pool,
+            Source::Session(client) => {
+                return session::run(client, statement, parameters, max_bytes, from_row).await;
+            }
+        };
         let _timer = DatabaseTimer::start();
         let deadline = timeouts::query_deadline();
         let mut backoff = retry::backoff();
         let mut was_sent_again = false;
         loop {
-            let connection = self.pool.acquire(deadline).await?;
+            let connection = pool.acquire(deadline).await?;
             let answer = connection.run(statement, parameters, max_bytes, from_row, deadline);
             let (cause, may_be_sent_again) = match answer.await {
                 Ok(rows) => return Ok(rows),
                 Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::ServerBusy(cause)) => match backoff.next() {
-                    Some(pause) if Instant::now() + pause < deadline => {
-                        sleep(pause).await;
-                        context::count_retry();
-                        continue;
+                Err(Failure::ServerBusy(cause) | Failure::RolledBack(cause)) => {
+                    match backoff.next() {
+                        Some(pause) if Instant::now() + pause < deadline => {
+                            sleep(pause).await;
+                            context::count_retry();
+                            continue;
+                        }
+                        _ => (cause, false),
                     }
-                    _ => (cause, false),
-                },
+                }
                 Err(Failure::NotExecuted(cause)) => (cause, true),
                 Err(Failure::ConnectionLost(cause)) => (cause, statement.effect != Effect::Write),
             };
@@ -136,7 +177,7 @@ impl Database {
             );
             context::count_retry();
             was_sent_again = true;
-            self.pool.drop_idle();
+            pool.drop_idle();
         }
     }
 }

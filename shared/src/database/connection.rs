@@ -19,13 +19,15 @@
 //! a write whose answer is lost cannot be sent again. For the same reason a write on a healthy connection waits until the
 //! reactor has looked at the socket.
 //!
-//! A connection that fails is closed, never repaired. The statement is sent again on a new connection where that is safe:
+//! A connection that fails is closed, never repaired; after a statement that was rolled back because of other transactions
+//! it goes on. The statement is sent again on a new connection where that is safe:
 //!
 //! | what happened | read | idempotent write | write |
 //! |---|---|---|---|
 //! | the connection was closed before the statement was sent | once more | once more | once more |
 //! | the server ended the session instead of starting the statement | once more | once more | once more |
 //! | the server or the pooler had no free connection | until [`QUERY_TOTAL`](timeouts::QUERY_TOTAL) is over | the same | the same |
+//! | the server rolled the statement back because of other transactions | until [`QUERY_TOTAL`](timeouts::QUERY_TOTAL) is over | the same | the same |
 //! | the connection was lost after the statement was sent | once more | once more | no: it may have been executed |
 //! | an unverified connection did not answer within [`HEALTH_CHECK`](timeouts::HEALTH_CHECK) | once more | once more | once more |
 //! | no answer within [`STATEMENT`](timeouts::STATEMENT) | cancelled | cancelled | cancelled |
@@ -101,7 +103,7 @@ impl PooledConnection {
             ))));
         }
 
-        let rows = self
+        let answer = self
             .send(
                 statement,
                 parameters,
@@ -110,11 +112,12 @@ impl PooledConnection {
                 first_answer_by,
                 deadline,
             )
-            .await?;
-        if rows.is_some() {
+            .await;
+        // Where rows are left unread, the connection is closed.
+        if matches!(answer, Ok(Some(_)) | Err(Failure::RolledBack(_))) {
             self.release_healthy();
         }
-        Ok(rows)
+        answer
     }
 
     async fn send<T: Send>(
@@ -173,6 +176,7 @@ impl PooledConnection {
             Ok(Some(Err(
                 Failure::Fatal(Error::Unavailable(_))
                 | Failure::NotExecuted(_)
+                | Failure::RolledBack(_)
                 | Failure::ServerBusy(_),
             ))) => "it was cancelled",
             Ok(Some(Err(Failure::ConnectionLost(_))) | None) | Err(_) => {
@@ -245,7 +249,7 @@ impl PooledConnection {
 }
 
 /// Reads rows as they arrive. `None` where they are more than `max_bytes`.
-async fn read_rows<T: Send>(
+pub(super) async fn read_rows<T: Send>(
     rows: RowStream,
     max_bytes: usize,
     from_row: fn(&Row) -> T,

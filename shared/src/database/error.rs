@@ -1,9 +1,7 @@
-//! Errors of the database, told apart by what can be done about them.
+//! Errors of statements, told apart by what can be done about them.
 
-use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use super::url::DatabaseUrl;
 use crate::cause::Cause;
 
 /// Why a statement failed.
@@ -27,6 +25,8 @@ pub(super) enum Failure {
     NotExecuted(Cause),
     /// It was not executed: the server or a pooler had no connection for it.
     ServerBusy(Cause),
+    /// It was rolled back, because other transactions changed the same rows at the same time: nothing was done.
+    RolledBack(Cause),
     /// The connection was lost after the statement was sent: it may have been executed.
     ConnectionLost(Cause),
     /// Sending it again would not help, or might do harm.
@@ -62,6 +62,7 @@ impl Failure {
             Some(message) if is_about_connection(message.code()) => {
                 Self::ConnectionLost(failed(error))
             }
+            Some(message) if is_conflict(message.code()) => Self::RolledBack(failed(error)),
             _ => Self::Fatal(Error::from_answer(error)),
         }
     }
@@ -75,36 +76,78 @@ impl Error {
     /// From an error that the server sent as its answer.
     fn from_answer(error: tokio_postgres::Error) -> Self {
         let code = error.code().cloned();
+        let is_qualified = error
+            .as_db_error()
+            .is_some_and(|message| message.message().contains("public."));
         let cause = failed(error);
         match code {
             Some(code) if code == SqlState::FOREIGN_KEY_VIOLATION => {
                 Self::ForeignKeyViolation(cause)
             }
-            Some(code) if is_missing_object(&code) => {
-                Self::Unavailable(cause.with_advice("is the schema behind? Run the migrations"))
+            Some(code) if is_missing_name(&code) && !is_qualified => {
+                Self::Unavailable(cause.with_advice(FOREIGN_NAME))
+            }
+            Some(code) if is_missing_name(&code) || is_missing_part(&code) => {
+                Self::Unavailable(cause.with_advice(MISSING_OBJECT))
+            }
+            Some(code) if code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+                Self::Unavailable(cause.with_advice(READ_ONLY))
+            }
+            Some(code) if code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                Self::Fault(cause.with_advice(MISSING_PRIVILEGE))
             }
             Some(code) if is_transient(&code) => Self::Unavailable(cause),
             _ => Self::Fault(cause),
         }
     }
+
+    /// The database accepts no writes.
+    pub(super) fn read_only() -> Self {
+        Self::Unavailable(Cause::new("the database is read-only").with_advice(READ_ONLY))
+    }
 }
 
-/// A table, column, type, function or schema that the statement needs does not exist.
-fn is_missing_object(code: &SqlState) -> bool {
+const READ_ONLY: &str = "DATABASE_URL names a read replica, or default_transaction_read_only is on for the role, the \
+                         database or the server: name the primary compute, or switch the setting off";
+
+const MISSING_OBJECT: &str = "run the migrations; where they find nothing to do, someone has removed or renamed the \
+                              object: `./dev verify` names it";
+
+const FOREIGN_NAME: &str = "the statements of this service name everything with its schema, so another program's \
+                            trigger, rule or default uses this name, and the object does not exist or is not in the \
+                            session's search_path";
+
+pub(super) const MISSING_PRIVILEGE: &str = "the role in DATABASE_URL lacks a privilege: run the migrations with the role's name in \
+                                 APPLICATION_ROLE";
+
+/// A table, type or function does not exist, or is in no schema of the `search_path`.
+fn is_missing_name(code: &SqlState) -> bool {
     [
         SqlState::UNDEFINED_TABLE,
-        SqlState::UNDEFINED_COLUMN,
         SqlState::UNDEFINED_OBJECT,
         SqlState::UNDEFINED_FUNCTION,
-        SqlState::INVALID_SCHEMA_NAME,
+    ]
+    .contains(code)
+}
+
+/// A column of an object, or a schema, does not exist.
+fn is_missing_part(code: &SqlState) -> bool {
+    [SqlState::UNDEFINED_COLUMN, SqlState::INVALID_SCHEMA_NAME].contains(code)
+}
+
+/// The transaction was rolled back because of other transactions (PostgreSQL, "Serialization Failure Handling"). A deadlock
+/// is possible at every isolation level, a serialization failure from `repeatable read` on.
+fn is_conflict(code: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
     ]
     .contains(code)
 }
 
 /// The server is shutting down or out of a resource that others will free.
-fn is_transient(code: &SqlState) -> bool {
-    // 53 insufficient resources, 40 transaction rollback (deadlock, serialization failure), 55P03 lock not available,
-    // 57014 query canceled.
+pub(super) fn is_transient(code: &SqlState) -> bool {
+    // 53 insufficient resources, 40 transaction rollback, 55P03 lock not available, 57014 query canceled.
     is_about_connection(code)
         || ["53", "40"]
             .iter()
@@ -145,7 +188,7 @@ fn is_busy(error: &DbError) -> bool {
             .any(|words| contains_all(error.message(), &[words]))
 }
 
-fn contains_all(text: &str, words: &[&str]) -> bool {
+pub(super) fn contains_all(text: &str, words: &[&str]) -> bool {
     let text = text.to_lowercase();
     words.iter().all(|word| text.contains(word))
 }
@@ -164,131 +207,4 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
         source = error.source();
     }
     false
-}
-
-/// Why an attempt to connect failed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Another attempt may succeed.
-    #[error(transparent)]
-    Transient(Cause),
-    /// No attempt can succeed before someone fixes the problem. The cause says what to do.
-    #[error(transparent)]
-    Permanent(Cause),
-}
-
-/// Messages of the server, of Neon's proxy, of a pooler and of the TLS library after which only the operator can help, with
-/// advice on what to do. Neon's proxy uses one SQLSTATE for all of its errors, so the words decide.
-const PERMANENT: [(&[&str], &str); 16] = [
-    (
-        &["password authentication failed"],
-        "check the role, the password and the endpoint (the host's first label) in DATABASE_URL",
-    ),
-    (
-        &["endpoint", "be found"],
-        "the host in DATABASE_URL names no endpoint: copy the connection string from the Neon console again",
-    ),
-    (
-        &["endpoint", "disabled"],
-        "enable the compute in the Neon console",
-    ),
-    (
-        &["exceeded", "quota"],
-        "raise the limit of the plan or of the project in the Neon console",
-    ),
-    (
-        &["limit of concurrently active endpoints"],
-        "suspend another compute of the project in the Neon console, or raise the limit",
-    ),
-    (
-        &["ip address", "not allowed"],
-        "a Lambda function has no fixed address: switch IP Allow off in the Neon console",
-    ),
-    (
-        &["blocked network"],
-        "allow connections from the public internet in the Neon project's network settings",
-    ),
-    (
-        &["vpc endpoint id"],
-        "allow the function's VPC endpoint in the Neon project's network settings",
-    ),
-    (
-        &["inconsistent project name"],
-        "remove `project` and `endpoint` from `options` in DATABASE_URL: the host names the endpoint",
-    ),
-    (
-        &["endpoint id is not specified"],
-        "the host in DATABASE_URL has to be the endpoint's own name: copy the connection string from the Neon console",
-    ),
-    (
-        &["did not use channel binding"],
-        "the server offers no channel binding, as where its certificate is signed with SHA-384: write \
-         channel_binding=prefer in DATABASE_URL",
-    ),
-    (
-        &["unsupported startup parameter"],
-        "a pooler takes no `options`: remove them from DATABASE_URL",
-    ),
-    (
-        &["certificate"],
-        "the server's certificate is not one for this host from a CA in SSL_CERT_FILE, or else in the system's bundle",
-    ),
-    (
-        &["server does not support tls"],
-        "the server has to speak TLS",
-    ),
-    (
-        &["database", "does not exist"],
-        "check the database's name in DATABASE_URL",
-    ),
-    (
-        &["role", "does not exist"],
-        "check the role in DATABASE_URL",
-    ),
-];
-
-const DIRECT_TLS: &str = "TLS started at once (sslnegotiation=direct), which servers before PostgreSQL 17 do not support: \
-                          if this is one, write sslnegotiation=postgres in DATABASE_URL";
-
-impl ConnectError {
-    /// From an error of the driver on a connection that is being made.
-    pub fn from_driver(error: tokio_postgres::Error) -> Self {
-        let code = error.code().cloned();
-        let cause = Cause::from_error("could not connect", error);
-        let text = cause.to_string();
-        let advice = PERMANENT
-            .iter()
-            .find(|(words, _)| contains_all(&text, words));
-        if let Some((_, advice)) = advice {
-            return Self::Permanent(cause.with_advice(advice));
-        }
-        match code {
-            // Without a code, it is the network. XX000 is any error of Neon's proxy.
-            None => Self::Transient(cause),
-            Some(code) if is_transient(&code) || code == SqlState::INTERNAL_ERROR => {
-                Self::Transient(cause)
-            }
-            Some(_) => Self::Permanent(cause),
-        }
-    }
-
-    /// From an error of the driver on a connection to this database.
-    pub fn from_connecting(error: tokio_postgres::Error, url: &DatabaseUrl) -> Self {
-        let is_handshake = contains_all(&error.to_string(), &["tls handshake"]);
-        match Self::from_driver(error) {
-            Self::Transient(cause)
-                if is_handshake && url.negotiation() == SslNegotiation::Direct =>
-            {
-                Self::Transient(cause.with_advice(DIRECT_TLS))
-            }
-            other => other,
-        }
-    }
-
-    /// What it came from.
-    pub fn into_cause(self) -> Cause {
-        match self {
-            Self::Transient(cause) | Self::Permanent(cause) => cause,
-        }
-    }
 }

@@ -9,7 +9,7 @@ use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 use super::log::log_connected;
 use super::tls::Tls;
 use super::url::DatabaseUrl;

@@ -6,8 +6,9 @@ use deadpool::managed::{self, PoolError};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
+use super::connect_error::ConnectError;
 use super::connection::PooledConnection;
-use super::error::{ConnectError, Error};
+use super::error::Error;
 use super::manager::Manager;
 use super::retry;
 use super::url::DatabaseUrl;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 use crate::cause::Cause;
 use crate::timeouts;
 

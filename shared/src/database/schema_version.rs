@@ -3,8 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::error::ConnectError;
-use super::statement::Statement;
+use super::connect_error::ConnectError;
 use crate::cause::Cause;
 
 /// The schema version that this build needs: the number of the newest migration in `sql/`, which the build script found.
@@ -13,16 +12,15 @@ pub const CURRENT_VERSION: i32 = match i32::from_str_radix(env!("SCHEMA_VERSION"
     Err(_) => panic!("the build script sets a number"),
 };
 
-pub(super) const SELECT_VERSION: Statement = Statement::read(
-    "SELECT coalesce(max(version), 0)::integer FROM public.refinery_schema_history",
-);
+const SELECT_VERSION: &str =
+    "SELECT coalesce(max(version), 0)::integer FROM public.refinery_schema_history";
 
 /// The version of the newest migration that was applied; 0 where none was.
 ///
 /// # Errors
 /// Those of the driver.
 pub async fn read(client: &Client) -> Result<i32, tokio_postgres::Error> {
-    match client.query_typed_one(SELECT_VERSION.sql(), &[]).await {
+    match client.query_typed_one(SELECT_VERSION, &[]).await {
         Ok(row) => Ok(row.get(0)),
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(0),
         Err(error) => Err(error),
@@ -40,9 +38,15 @@ pub(super) fn require_current(version: i32) -> Result<i32, Cause> {
     if version >= CURRENT_VERSION {
         return Ok(version);
     }
-    Err(Cause::new(format!(
-        "the schema is at version {version}, and this build needs version {CURRENT_VERSION} or later: run the migrations"
-    )))
+    Err(Cause::new(if version == 0 {
+        "no migration was ever applied to this database: check the database's name in DATABASE_URL, or run the migrations"
+            .to_owned()
+    } else {
+        format!(
+            "the schema is at version {version}, and this build needs version {CURRENT_VERSION} or later: run the \
+             migrations"
+        )
+    }))
 }
 
 #[cfg(test)]

@@ -6,11 +6,16 @@ use secrecy::{ExposeSecret, SecretSlice};
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation};
 
 use crate::config_errors::ConfigErrors;
+use crate::setting_text::check_visible;
 use crate::timeouts;
 
 mod checks;
+mod pasted;
 
-use checks::{EXAMPLE, Parameters, check_host, check_scheme, is_neon, without_endpoint};
+use checks::{
+    EXAMPLE, Parameters, check_host, check_name, check_scheme, is_neon, without_endpoint,
+};
+use pasted::Parts;
 
 /// The end of the first label of a host behind Neon's pooler.
 const POOLER_SUFFIX: &str = "-pooler";
@@ -59,7 +64,8 @@ impl DatabaseUrl {
     /// Every problem. The sentences quote only the scheme, the host and the names of parameters, since any other part may be
     /// a secret.
     pub fn parse(variable: &str, text: &str, local_allowed: bool) -> Result<Self, ConfigErrors> {
-        let text = text.trim();
+        let text = text.trim_ascii();
+        check_visible(variable, text)?;
         let rest = check_scheme(variable, text)?;
         // A second @ means that a secret holds one that was not encoded. Then any part may be a piece of the secret.
         if rest.matches('@').count() > 1 {
@@ -76,6 +82,8 @@ impl DatabaseUrl {
             Some(mark) => (&rest[..mark], &rest[mark + 1..]),
             None => (rest, ""),
         };
+
+        Parts::new(location, query).check(variable)?;
 
         let mut errors = ConfigErrors::default();
         let parameters = Parameters::read(variable, query, &mut errors);
@@ -116,6 +124,8 @@ impl DatabaseUrl {
         let role = required(config.get_user().map(str::as_bytes), "role (user name)");
         let password = required(config.get_password(), "password");
         let database = required(config.get_dbname().map(str::as_bytes), "database name");
+        check_name(variable, "role", config.get_user(), &mut errors);
+        check_name(variable, "database name", config.get_dbname(), &mut errors);
 
         let url = host.map(|host| Self {
             negotiation: match parameters.negotiation {

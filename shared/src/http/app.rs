@@ -6,7 +6,7 @@ use crate::auth::active_session;
 use crate::auth::rate_limit::{RateLimiter, Requester};
 use crate::auth::{Caller, Tokens};
 use crate::database::Database;
-use crate::settings::{AccountLimits, Settings};
+use crate::settings::{AccountLimits, Settings, TrustedProxies};
 use crate::telemetry;
 
 /// What the handlers work with.
@@ -19,6 +19,7 @@ pub struct App {
     /// What one account may store.
     pub account_limits: AccountLimits,
     rate_limiter: RateLimiter,
+    trusted_proxies: TrustedProxies,
 }
 
 impl App {
@@ -28,6 +29,7 @@ impl App {
             tokens: Tokens::new(&settings),
             account_limits: settings.account_limits,
             rate_limiter: RateLimiter::new(&settings),
+            trusted_proxies: settings.trusted_proxies,
             database: Database::new(settings.database, settings.max_concurrency),
         }
     }
@@ -43,9 +45,10 @@ impl App {
         Ok(caller)
     }
 
-    /// The address that a request comes from, for the rate limits.
+    /// Whom a request comes from, for the rate limits.
     pub fn requester(&self, request: &Request) -> Requester {
-        self.rate_limiter.requester(request.source_ip())
+        let address = request.client_address(&self.trusted_proxies);
+        self.rate_limiter.requester(address)
     }
 
     /// Returns valid input as it is. Where the input is refused, this looks up the session first: a dead session is

@@ -3,6 +3,7 @@
 use lambda_http::http::StatusCode;
 
 use super::conditional::EntityTag;
+use crate::auth::rate_limit::TooManyAttempts;
 use crate::cause::Cause;
 use crate::validation::{InvalidInput, Violation};
 use crate::{auth, database};
@@ -197,6 +198,14 @@ impl Error {
         match self {
             Self::Unavailable(cause) | Self::Internal(cause) => Some(cause),
             _ => None,
+        }
+    }
+}
+
+impl From<TooManyAttempts> for Error {
+    fn from(refusal: TooManyAttempts) -> Self {
+        Self::TooManyAttempts {
+            retry_after: refusal.retry_after,
         }
     }
 }

@@ -7,11 +7,10 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::settings::variable;
+
 /// The CloudWatch namespace of the metrics: `METRICS_NAMESPACE`. Without it there are no metrics.
-static NAMESPACE: LazyLock<Option<String>> = LazyLock::new(|| {
-    let namespace = std::env::var("METRICS_NAMESPACE").ok();
-    namespace.filter(|namespace| !namespace.trim().is_empty())
-});
+static NAMESPACE: LazyLock<Option<String>> = LazyLock::new(|| variable("METRICS_NAMESPACE"));
 
 /// What the metrics of a request are made of, besides the members of its line.
 pub(super) struct RequestMetrics {

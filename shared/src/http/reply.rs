@@ -3,8 +3,8 @@
 use std::fmt;
 
 use lambda_http::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, RETRY_AFTER,
-    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY,
+    RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
@@ -33,10 +33,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
         "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (REFERRER_POLICY, "no-referrer"),
-    (
-        STRICT_TRANSPORT_SECURITY,
-        "max-age=63072000; includeSubDomains",
-    ),
+    (STRICT_TRANSPORT_SECURITY, "max-age=63072000"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
@@ -189,6 +186,16 @@ impl Reply {
     pub(super) fn with_request_id(mut self, id: &str) -> Self {
         let id = HeaderValue::from_str(id).ok();
         self.headers.extend(id.map(|id| (X_REQUEST_ID, id)));
+        self
+    }
+
+    /// With the same status and headers, the length of the body among them (RFC 9110, 8.6), and no body.
+    #[must_use]
+    pub(super) fn without_body(mut self) -> Self {
+        if self.status != StatusCode::NOT_MODIFIED {
+            self.headers.push((CONTENT_LENGTH, self.body.len().into()));
+        }
+        self.body = Body::Empty;
         self
     }
 

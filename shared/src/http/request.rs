@@ -1,20 +1,26 @@
 //! Requests, as the handlers read them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::IntErrorKind;
 
 use lambda_http::RequestExt as _;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
-use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use lambda_http::http::Method;
+use lambda_http::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use lambda_http::request::{LambdaRequest, RequestContext};
 
+use super::client_address::client_address;
 use super::conditional::{Comparison, EntityTags};
 use super::error::{Action, Error};
 use crate::auth::Caller;
+use crate::settings::TrustedProxies;
 use crate::validation::{Body, InvalidInput, Violation};
 
 /// The largest body that is read, in bytes (docs/api.md, "Errors": 413).
 const MAX_BODY_BYTES: usize = 128 * 1024;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A request, as API Gateway hands it over.
 pub struct Request(lambda_http::Request);
@@ -144,6 +150,11 @@ impl Request {
             })
     }
 
+    /// Whether the client wants the headers alone (RFC 9110, 9.3.2).
+    pub(super) fn is_head(&self) -> bool {
+        self.0.method() == Method::HEAD
+    }
+
     /// The last segment of the path, whatever a stage or a mapping puts before it.
     pub fn last_segment(&self) -> &str {
         let path = self.path();
@@ -206,12 +217,16 @@ impl Request {
         (!values.is_empty()).then(|| values.join(", "))
     }
 
-    /// The client's address, as the gateway saw it. Headers are not read: a client can send any.
-    pub fn source_ip(&self) -> &str {
-        let source_ip = self
-            .gateway()
-            .and_then(|context| context.http.source_ip.as_deref());
-        source_ip.unwrap_or_default()
+    /// The client's address: that of the connection to the gateway, unless a trusted proxy has made it. `None` where the
+    /// gateway names none that is valid.
+    pub(super) fn client_address(&self, trusted: &TrustedProxies) -> Option<IpAddr> {
+        let source = self.gateway()?.http.source_ip.as_deref()?.parse().ok();
+        let forwarded_for = self.0.headers().get_all(&X_FORWARDED_FOR).iter();
+        client_address(
+            source,
+            forwarded_for.map(|value| value.to_str().ok()),
+            trusted,
+        )
     }
 
     /// Lambda's id of the request.
@@ -398,7 +413,8 @@ mod tests {
             if let Ok(token) = request.bearer_token() {
                 prop_assert!(headers["authorization"].ends_with(token) && !token.is_empty());
             }
-            prop_assert_eq!(request.source_ip(), source_ip.unwrap_or_default());
+            let address = source_ip.and_then(|address| address.parse().ok());
+            prop_assert_eq!(request.client_address(&TrustedProxies::default()), address);
             let deep = query.split('&').any(|part| part == "deep=1");
             prop_assert!(!deep || request.query("deep").is_some());
         }

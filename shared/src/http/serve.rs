@@ -1,13 +1,14 @@
 //! What every main calls.
 
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use futures_util::FutureExt as _;
 use lambda_http::request::LambdaRequest;
-use lambda_http::tower::ServiceBuilder;
-use lambda_http::{Adapter, LambdaEvent, Response, service_fn};
+use lambda_http::{Adapter, LambdaEvent, Response, Service as _, service_fn};
+use lambda_runtime::Diagnostic;
+use serde_json::value::RawValue;
 
 use super::access_log::log_answer;
 use super::app::App;
@@ -21,7 +22,8 @@ use crate::{database, telemetry, timeouts};
 /// Serves one route until Lambda ends the process: checks the settings, connects to the database while the first event is
 /// being fetched, and answers each request with what `handler` returns.
 ///
-/// A handler that fails or panics is answered too. Only bad settings and a failing runtime end the process.
+/// A handler that fails or panics is answered too, and an event that is no request is the function's error. Only bad settings
+/// and a failing runtime end the process.
 pub async fn serve<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
@@ -66,16 +68,35 @@ where
 {
     let answer = move |request: lambda_http::Request| async move {
         let request = Request::from(request);
+        let is_head = request.is_head();
         let reply = log_answer(request, move |request| bounded(handler(request, app))).await;
+        let reply = if is_head { reply.without_body() } else { reply };
         Ok::<_, Infallible>(Response::from(reply))
     };
-    let service = ServiceBuilder::new()
-        .map_request(|event: LambdaEvent<LambdaRequest>| LambdaEvent {
-            payload: without_uri(event.payload),
-            ..event
-        })
-        .service(Adapter::from(service_fn(answer)));
+    // The runtime would read the event where a panic ends the process: an event of 40,000 headers is one. So it gets the
+    // event unread.
+    let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        let read = || {
+            let payload = serde_json::from_str::<LambdaRequest>(event.payload.get()).ok()?;
+            let payload = without_uri(payload);
+            let event = LambdaEvent::new(payload, event.context);
+            Some(Adapter::from(service_fn(answer)).call(event))
+        };
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(Some(answer)) => answer.await.map_err(|never| match never {}),
+            Ok(None) | Err(_) => Err(unreadable_event()),
+        }
+    });
     telemetry::exit_status(lambda_runtime::run_concurrent(service).await)
+}
+
+/// Why an event is not answered. It repeats nothing of the event, which may hold a token or a password.
+fn unreadable_event() -> Diagnostic {
+    Diagnostic {
+        error_type: "UnreadableEvent".to_owned(),
+        error_message: "the event is not a request of an API Gateway HTTP API, payload format 2.0"
+            .to_owned(),
+    }
 }
 
 /// The answer of a handler. A panic and a timeout become errors.

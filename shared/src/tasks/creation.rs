@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::{Json, Type};
 
 use super::fields::{NewTask, Task, task_columns};
-use super::unknown_outcome;
+use super::unexpected_outcome;
 use super::versioned::Versioned;
 use crate::auth::Caller;
 use crate::cause::Cause;
@@ -133,7 +133,7 @@ pub async fn create(
             task,
             is_replayed: key.is_from_client && outcome == "replayed",
         }),
-        (outcome, _) => Err(unknown_outcome(outcome)),
+        (outcome, _) => Err(unexpected_outcome(outcome)),
     }
 }
 

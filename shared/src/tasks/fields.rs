@@ -1,11 +1,10 @@
 //! The fields of a task, and their rules.
 
-use jiff::civil::DateTime;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 
-use crate::timestamp;
+use crate::timestamp::Timestamp;
 use crate::validation::{
     Body, Fields, InvalidInput, RuleError, any_text, lax_bool, nullable, text,
 };
@@ -22,10 +21,8 @@ pub struct Task {
     tags: Option<String>,
     recursion_pattern: Option<String>,
     completed: bool,
-    #[serde(serialize_with = "timestamp::serialize")]
-    created_at: DateTime,
-    #[serde(serialize_with = "timestamp::serialize")]
-    updated_at: DateTime,
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 /// The columns of a [`Task`], in the order in which [`Task::from_row`] reads them.

@@ -1,12 +1,10 @@
 //! What is counted while a request is being answered.
 //!
-//! The counters belong to the task that answers the request. Work on another thread keeps them only if it is started by
-//! [`spawn_blocking`].
+//! The counters belong to the task that answers the request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinError;
 use tokio::time::Instant;
 
 tokio::task_local! {
@@ -106,31 +104,18 @@ impl Drop for DatabaseTimer {
     }
 }
 
-/// Runs blocking work on another thread, in the context of the current request.
-///
-/// # Errors
-/// [`JoinError`] where the work panicked.
-pub(crate) async fn spawn_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, JoinError> {
-    match CURRENT.try_with(Arc::clone) {
-        Ok(context) => tokio::task::spawn_blocking(move || CURRENT.sync_scope(context, work)).await,
-        Err(_) => tokio::task::spawn_blocking(work).await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_on_another_thread_keeps_the_counters() {
-        let work = spawn_blocking(|| {
+    async fn a_request_has_its_own_counters() {
+        let work = async {
             count_retry();
             request_id()
-        });
+        };
         let (id, counters) = RequestContext::new("a").run(work).await;
-        assert_eq!(id.expect("no panic").as_deref(), Some("a"));
+        assert_eq!(id.as_deref(), Some("a"));
         assert_eq!(counters.retries, 1);
         assert_eq!(request_id(), None);
     }

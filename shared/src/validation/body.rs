@@ -122,7 +122,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-struct Name<'a>(Cow<'a, [u8]>);
+/// The name of a member, as bytes.
+pub(super) struct Name<'a>(pub(super) Cow<'a, [u8]>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

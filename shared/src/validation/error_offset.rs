@@ -70,14 +70,14 @@ pub(super) fn error_offset(text: &str) -> usize {
     }
 }
 
-fn skip_space(text: &[u8], start: usize) -> usize {
+pub(super) fn skip_space(text: &[u8], start: usize) -> usize {
     run(text, start, |byte| {
         matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
     })
 }
 
 /// The end of a run of bytes that satisfy a condition.
-fn run(text: &[u8], start: usize, kind: impl Fn(u8) -> bool) -> usize {
+pub(super) fn run(text: &[u8], start: usize, kind: impl Fn(u8) -> bool) -> usize {
     text[start..]
         .iter()
         .position(|byte| !kind(*byte))
@@ -126,7 +126,7 @@ fn number(text: &[u8], start: usize) -> Result<usize, usize> {
 
 /// The end of a string, or the offset of the error: the start of a string that is not closed, the backslash of a bad escape
 /// (the `u` of a bad `\\u` escape), a control character itself.
-fn string(text: &[u8], start: usize) -> Result<usize, usize> {
+pub(super) fn string(text: &[u8], start: usize) -> Result<usize, usize> {
     let mut at = start + 1;
     loop {
         at = run(text, at, |byte| {

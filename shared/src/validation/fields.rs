@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::body::{Body, Members};
+use super::mask::{is_password, mask, without_passwords};
 use super::rules::{RuleError, is_null};
 use super::violation::{InvalidInput, Violation};
 
@@ -11,6 +12,7 @@ pub struct Fields<'a> {
     object: &'a RawValue,
     members: Members<'a>,
     violations: Vec<Violation>,
+    holds_passwords: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -19,6 +21,19 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`InvalidInput`] where there is no body, or it is not an object.
     pub fn new(body: &'a Body) -> Result<Self, InvalidInput> {
+        Self::from_body(body, false)
+    }
+
+    /// The fields of a body that holds passwords. Violations show a mask in place of them, and in place of a whole body that
+    /// is not an object: any part of it may be a password.
+    ///
+    /// # Errors
+    /// As for [`Fields::new`].
+    pub fn with_passwords(body: &'a Body) -> Result<Self, InvalidInput> {
+        Self::from_body(body, true)
+    }
+
+    fn from_body(body: &'a Body, holds_passwords: bool) -> Result<Self, InvalidInput> {
         let body = body.as_json();
         let error = if is_null(body) {
             RuleError::new("missing", "Field required")
@@ -27,6 +42,7 @@ impl<'a> Fields<'a> {
                 object: body,
                 members,
                 violations: Vec::new(),
+                holds_passwords,
             });
         } else {
             RuleError::new(
@@ -34,7 +50,9 @@ impl<'a> Fields<'a> {
                 "Input should be a valid dictionary or object to extract fields from",
             )
         };
-        Err(InvalidInput(vec![Violation::in_body(error, body)]))
+        let is_shown = !holds_passwords || is_null(body);
+        let input = if is_shown { body } else { &mask() };
+        Err(InvalidInput(vec![Violation::in_body(error, input)]))
     }
 
     /// A required field.
@@ -46,11 +64,14 @@ impl<'a> Fields<'a> {
         if self.members.get(name).is_some() {
             return self.optional(name, rule).unwrap_or_default();
         }
-        self.violations.push(Violation::in_field(
-            name,
-            RuleError::new("missing", "Field required"),
-            self.object,
-        ));
+        let input = if self.holds_passwords {
+            &without_passwords(self.object)
+        } else {
+            self.object
+        };
+        let error = RuleError::new("missing", "Field required");
+        self.violations
+            .push(Violation::in_field(name, error, input));
         T::default()
     }
 
@@ -62,8 +83,13 @@ impl<'a> Fields<'a> {
     ) -> Option<T> {
         let value = self.members.get(name)?;
         Some(rule(value).unwrap_or_else(|error| {
+            let input = match (self.holds_passwords, is_password(name)) {
+                (false, _) => value,
+                (true, false) => &without_passwords(value),
+                (true, true) => &mask(),
+            };
             self.violations
-                .push(Violation::in_field(name, error, value));
+                .push(Violation::in_field(name, error, input));
             T::default()
         }))
     }
@@ -126,6 +152,46 @@ mod tests {
             serde_json::to_string(&violations).expect("JSON"),
             r#"[{"type":"missing","loc":["body","title"],"msg":"Field required","input":{"z":1, "a":12345678901234567890123, "z":2}}]"#
         );
+    }
+
+    #[test]
+    fn a_violation_shows_no_password() {
+        let body = br#"{"email":{"password":"a"}, "new_password":["b"], "pwd":"c"}"#;
+        let body = Body::json(body).expect("JSON");
+        let mut fields = Fields::with_passwords(&body).expect("an object");
+        fields.required("email", any_text);
+        fields.required("new_password", any_text);
+        fields.required("username", any_text);
+        let error = violations(&fields.into_result(()).expect_err("invalid"));
+        let inputs: Vec<_> = (0..3).map(|index| error[index]["input"].clone()).collect();
+        let mask = "**********";
+        assert_eq!(
+            inputs,
+            [
+                json!({"password": mask}),
+                json!(mask),
+                json!({"email": {"password": mask}, "new_password": mask, "pwd": mask}),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_body_that_may_be_a_password_is_masked() {
+        for (body, input) in [
+            (Body::json(br#"[{"password": "a"}]"#), json!("**********")),
+            (
+                Body::json(br#""{\"password\": \"a\"}""#),
+                json!("**********"),
+            ),
+            (Body::json(b"12345678"), json!("**********")),
+            (Ok(Body::text(b"password=a")), json!("**********")),
+            (Body::json(b"null"), json!(null)),
+            (Body::json(b""), json!(null)),
+        ] {
+            let body = body.expect("JSON");
+            let error = Fields::with_passwords(&body).err().expect("no object");
+            assert_eq!(violations(&error)[0]["input"], input);
+        }
     }
 
     #[test]

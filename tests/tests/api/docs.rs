@@ -107,9 +107,16 @@ async fn documents_are_compressed_if_the_client_accepts_gzip() {
         let plain = plain.bytes().await.expect("a body");
         for (accepted, is_gzip) in [
             ("gzip", true),
+            ("x-gzip", true),
             ("br;q=1.0, GZIP; q=0.5", true),
+            ("*", true),
+            ("identity;q=0, *;q=0.1", true),
             ("br, deflate", false),
+            ("identity", false),
             ("gzip;q=0, identity", false),
+            ("gzip;q=0, *", false),
+            ("*;q=0", false),
+            ("", false),
         ] {
             let response = get(path, "accept-encoding", accepted).await;
             let expected = if is_gzip { "gzip" } else { "" };
@@ -129,6 +136,20 @@ async fn documents_are_compressed_if_the_client_accepts_gzip() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_page_is_compressed_unless_the_client_refuses_gzip() {
+    let api = Api::from_env();
+    let page = api.request("GET", "/docs").send().await.expect("an answer");
+    assert_eq!(header(&page, "content-encoding"), "gzip");
+    assert!(page.bytes().await.expect("a body").len() < 500_000);
+
+    // Programs such as curl, which send no Accept-Encoding, do not unpack it.
+    let document = api.request("GET", "/openapi.json").send().await;
+    let document = document.expect("an answer");
+    assert_eq!(header(&document, "content-encoding"), "");
+    assert!(document.json::<serde_json::Value>().await.is_ok());
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ async fn tokens_contain_the_claims_of_the_contract() {
     );
     assert_eq!(
         claims["exp"].as_u64().expect("a time") - claims["iat"].as_u64().expect("a time"),
-        30 * 60
+        60 * 60
     );
     assert!(claims["iat"].as_u64().expect("a time").abs_diff(now()) < 60);
     assert!(claims["jti"].as_str().expect("a name").len() >= 22);

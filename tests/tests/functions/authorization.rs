@@ -100,6 +100,9 @@ fn invalid_credentials(token: &str, key: &str) -> Vec<(&'static str, Option<Stri
         ("issued in the future", with("iat", json!(now() + 600))),
         ("no session", without("jti")),
         ("an unknown session", with("jti", json!(unique()))),
+        ("a NUL in the session", with("jti", json!("a\0b"))),
+        ("a long session", with("jti", json!("a".repeat(8_000)))),
+        ("an empty session", with("jti", json!(""))),
         ("no user", without("sub")),
         ("another user", with("sub", json!(i32::MAX.to_string()))),
         ("no number for a user", with("sub", json!("1 OR 1=1"))),
@@ -107,7 +110,19 @@ fn invalid_credentials(token: &str, key: &str) -> Vec<(&'static str, Option<Stri
         ("for someone else", with("aud", json!("someone"))),
         ("for someone else, who is no text", with("aud", json!(1))),
     ];
-    let headers = [
+    let extended =
+        extended_headers().map(|(case, header)| (case, sign_with_header(&header, &claims, key)));
+    let tokens = tokens.into_iter().chain(extended);
+    let tokens = tokens.map(|(case, token)| (case, Some(format!("Bearer {token}")), INVALID_TOKEN));
+    headers_without_token(token)
+        .into_iter()
+        .chain(tokens)
+        .collect()
+}
+
+/// Headers in which there is no token, or not as one.
+fn headers_without_token(token: &str) -> [(&'static str, Option<String>, Rejection); 5] {
+    [
         ("nothing", None, NOT_AUTHENTICATED),
         ("an empty header", Some(String::new()), NOT_AUTHENTICATED),
         (
@@ -121,9 +136,30 @@ fn invalid_credentials(token: &str, key: &str) -> Vec<(&'static str, Option<Stri
             Some(format!("Basic {token}")),
             UNSUPPORTED_SCHEME,
         ),
-    ];
-    let tokens = tokens.map(|(case, token)| (case, Some(format!("Bearer {token}")), INVALID_TOKEN));
-    headers.into_iter().chain(tokens).collect()
+    ]
+}
+
+/// Headers of tokens that ask for an extension, with which a token of ours would mean something else.
+fn extended_headers() -> [(&'static str, Value); 7] {
+    let with = |name: &str, value: Value| {
+        let mut header = header("HS256");
+        header[name] = value;
+        header
+    };
+    let mut unencoded = with("crit", json!(["b64"]));
+    unencoded["b64"] = json!(false);
+    [
+        ("an unknown extension", with("crit", json!(["x-new"]))),
+        ("an extension that is a claim", with("crit", json!(["exp"]))),
+        ("no extension", with("crit", json!([]))),
+        ("null as extensions", with("crit", Value::Null)),
+        ("an extension that is no list", with("crit", json!("b64"))),
+        ("an unencoded payload", unencoded),
+        (
+            "an unencoded payload that is not critical",
+            with("b64", json!(false)),
+        ),
+    ]
 }
 
 /// Asserts that a request is rejected.

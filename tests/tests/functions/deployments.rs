@@ -137,12 +137,48 @@ async fn a_failed_migration_fails_the_deployment_with_a_reason() {
     let response = cloudformation.next_response().await;
     assert_eq!(response["Status"], "FAILED");
     let reason = response["Reason"].as_str().expect("a reason");
-    assert!(reason.contains("a migration failed"), "{reason}");
+    assert!(reason.contains("nothing was changed"), "{reason}");
     // CloudFormation then deletes the failed stack.
     function
         .invoke(cloudformation.request("Delete"))
         .await
         .expect("a success");
     assert_eq!(cloudformation.next_response().await["Status"], "SUCCESS");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn only_cloudformation_gets_a_response() {
+    let database = TestDatabase::empty().await;
+    let mut cloudformation = CloudFormation::start().await;
+    let function = Function::start("migrate", &database.environment).await;
+    for url in [
+        "https://example.com/response",
+        "https://amazonaws.com.example.com/response",
+        "https://example-amazonaws.com/response",
+        "https://amazonaws.com/response",
+        "https://s3.amazonaws.com@example.com/response",
+        "http://cloudformation.s3.eu-central-1.amazonaws.com/response",
+        "http://192.0.2.1/response",
+        "http://127.0.0.1.example.com/response",
+        "ftp://s3.amazonaws.com/response",
+        "//s3.amazonaws.com/response",
+        "/response",
+        "",
+    ] {
+        let mut request = cloudformation.request("Delete");
+        request["ResponseURL"] = url.into();
+        function.invoke(request).await.expect("a success");
+    }
+    // The function goes on.
+    for _ in 0..2 {
+        function
+            .invoke(cloudformation.request("Delete"))
+            .await
+            .expect("a success");
+    }
+    assert_eq!(cloudformation.next_response().await["Status"], "SUCCESS");
+    let log = function.stop().await;
+    assert_eq!(log.matches("nothing was sent").count(), 12, "{log}");
     database.drop().await;
 }

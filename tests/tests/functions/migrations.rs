@@ -5,6 +5,7 @@ use tests::chaos_proxy::ChaosProxy;
 use tests::database::{Database, TestDatabase, env_var};
 use tests::fixtures::register;
 use tests::function::{Environment, Function, HttpEvent, run};
+use tests::legacy::LegacySchema;
 use tests::{newest_migration, skip, unique};
 
 async fn history(database: &TestDatabase) -> Vec<Value> {
@@ -74,13 +75,20 @@ async fn if_empty_skips_a_database_with_tables() {
 }
 
 #[tokio::test]
-async fn a_failed_migration_rolls_back_and_fails_the_run() {
+async fn a_failed_run_leaves_nothing_behind() {
     let database = TestDatabase::empty().await;
-    // This table is neither from this service nor from the legacy one.
+    // The rows cannot be converted, which is only known when it is tried.
+    let schema = LegacySchema::COMMON;
     database
         .owner
-        .batch_execute("CREATE TABLE session (id integer)")
+        .batch_execute(&format!(
+            "{}; {}; UPDATE \"user\" SET hashed_password = repeat('x', 300)",
+            schema.create_tables(),
+            schema.insert_rows(1)
+        ))
         .await;
+    let tables = "SELECT relname, relkind::text FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1";
+    let before = database.owner.query(tables, &[]).await;
     let output = run("migrate", &[], &database.environment).await;
     assert_eq!(output.status, Some(1), "{}", output.text);
     assert!(
@@ -90,15 +98,160 @@ async fn a_failed_migration_rolls_back_and_fails_the_run() {
     );
     let function = Function::start("migrate", &database.environment).await;
     assert!(function.invoke(json!({})).await.is_err());
-    let tables =
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
-    assert_eq!(
-        database.owner.query(tables, &[]).await,
-        [
-            json!({"table_name": "refinery_schema_history"}),
-            json!({"table_name": "session"})
-        ]
+    assert_eq!(database.owner.query(tables, &[]).await, before);
+    database.drop().await;
+}
+
+/// Tables of other programs with names of ours.
+const TABLES_OF_OTHERS: [(&str, &[&str]); 7] = [
+    // Better Auth
+    (
+        r#"CREATE TABLE "user" (id text PRIMARY KEY, name text NOT NULL, email text NOT NULL UNIQUE, "emailVerified" boolean NOT NULL,
+                                image text, "createdAt" timestamp NOT NULL, "updatedAt" timestamp NOT NULL);
+           CREATE TABLE session (id text PRIMARY KEY, "expiresAt" timestamp NOT NULL, token text NOT NULL UNIQUE,
+                                 "createdAt" timestamp NOT NULL, "updatedAt" timestamp NOT NULL, "ipAddress" text,
+                                 "userAgent" text, "userId" text NOT NULL REFERENCES "user")"#,
+        &[
+            "the table public.\"user\" is not the legacy service's: it lacks the columns created_at, hashed_password, updated_at, username; it has other types: id (text instead of integer)",
+            "the table public.session is not the legacy service's: it lacks the columns created_at, expires_at, revoked, token_jti, user_id; it has other types: id (text instead of integer)",
+            "a database of its own",
+        ],
+    ),
+    (
+        "CREATE TABLE session (id integer)",
+        &["the table public.session is not the legacy service's: it lacks the columns created_at"],
+    ),
+    (
+        "CREATE TABLE task (id uuid PRIMARY KEY, user_id uuid, title text, done boolean)",
+        &["the table public.task is not the legacy service's", "id (uuid instead of integer)"],
+    ),
+    (
+        "CREATE VIEW \"user\" AS SELECT 1 AS id",
+        &["view \"user\" has the name of a table of this service"],
+    ),
+    (
+        "CREATE TABLE attempt (id integer)",
+        &["table attempt has the name of a table that the migrations create"],
+    ),
+    (
+        "CREATE TYPE attempt AS ENUM ('a')",
+        &["the type public.attempt has the name of a table that the migrations create"],
+    ),
+    (
+        "CREATE TABLE refinery_schema_history (version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255));
+         INSERT INTO refinery_schema_history VALUES (1, 'initial', now()::text, '1')",
+        &["the table public.refinery_schema_history holds the migrations of another program (V1__initial)"],
+    ),
+];
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused_unchanged() {
+    let objects = "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+                   UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                   ORDER BY 1";
+    for (tables, sentences) in TABLES_OF_OTHERS {
+        let database = TestDatabase::empty().await;
+        database.owner.batch_execute(tables).await;
+        let before = database.owner.query(objects, &[]).await;
+        let output = run("migrate", &[], &database.environment).await;
+        assert_eq!(output.status, Some(1), "{}", output.text);
+        assert!(
+            output.text.contains("nothing was changed"),
+            "{tables}: {}",
+            output.text
+        );
+        for sentence in sentences {
+            assert!(
+                output.text.contains(sentence),
+                "{tables}: {sentence} is not in: {}",
+                output.text
+            );
+        }
+        assert_eq!(database.owner.query(objects, &[]).await, before, "{tables}");
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_database_is_refused_with_advice() {
+    let database = TestDatabase::empty().await;
+    let setting = format!(
+        "ALTER DATABASE {} SET default_transaction_read_only = on",
+        database.name()
     );
+    database.owner.batch_execute(&setting).await;
+    let output = run("migrate", &[], &database.environment).await;
+    assert_eq!(output.status, Some(1), "{}", output.text);
+    assert!(
+        output.text.contains("default_transaction_read_only is on"),
+        "{}",
+        output.text
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn timeouts_of_the_role_do_not_end_a_migration() {
+    let database = TestDatabase::empty().await;
+    let name = database.name();
+    let settings = format!(
+        "ALTER DATABASE {name} SET statement_timeout = '1ms';
+         ALTER ROLE CURRENT_USER IN DATABASE {name} SET lock_timeout = '2ms';
+         ALTER ROLE CURRENT_USER IN DATABASE {name} SET idle_in_transaction_session_timeout = '3ms'"
+    );
+    database.owner.batch_execute(&settings).await;
+    let output = run("migrate", &[], &database.environment).await;
+    assert!(output.text.contains("Applied"), "{}", output.text);
+    for note in [
+        "Warning: statement_timeout is 1ms for this role; this run has no such limit.",
+        "Warning: lock_timeout is 2ms for this role; this run waits for 10s.",
+        "Warning: idle_in_transaction_session_timeout is 3ms for this role; this run has no such limit.",
+    ] {
+        assert!(
+            output.text.contains(note),
+            "{note} is not in: {}",
+            output.text
+        );
+    }
+    // The functions have that timeout, too.
+    assert_eq!(output.status, Some(1), "{}", output.text);
+    assert!(
+        output
+            .text
+            .contains("statements of the functions, as the role"),
+        "{}",
+        output.text
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn sequences_behind_imported_rows_are_set() {
+    let database = TestDatabase::migrated().await;
+    let import = "INSERT INTO \"user\" (id, username, email, hashed_password) VALUES (70, 'a', 'a@example.com', '!');
+                  INSERT INTO task (id, user_id, title) VALUES (80, 70, 'a'), (-5, 70, 'b');
+                  INSERT INTO session (id, user_id, token_jti, token, expires_at) VALUES (90, 70, 'a', 'a', now())";
+    database.owner.batch_execute(import).await;
+    let output = run("migrate", &[], &database.environment).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
+    for (sequence, id) in [
+        ("user_id_seq", 70),
+        ("task_id_seq", 80),
+        ("session_id_seq", 90),
+    ] {
+        assert!(
+            output
+                .text
+                .contains(&format!("the sequence {sequence} was"))
+                && output.text.contains(&format!("the largest id is {id};")),
+            "{}",
+            output.text
+        );
+    }
+    let (user_id, _) = register(&database.environment).await;
+    assert!(user_id.parse::<i32>().expect("a number") > 70);
+    let output = run("migrate", &[], &database.environment).await;
+    assert!(output.text.starts_with("Nothing to do"), "{}", output.text);
     database.drop().await;
 }
 
@@ -349,7 +502,7 @@ async fn the_application_role_gets_only_needed_privileges() {
 #[tokio::test]
 async fn a_role_without_a_known_password_gets_none() {
     let database = TestDatabase::empty().await;
-    let role = format!("Role \"{}\"", unique());
+    let role = format!("Role {}", unique());
     let output = run(
         "migrate",
         &[],
@@ -366,12 +519,14 @@ async fn a_role_without_a_known_password_gets_none() {
     database.drop().await;
 
     let database = TestDatabase::empty().await;
-    let output = run(
-        "migrate",
-        &[],
-        &database.environment.clone().without("APPLICATION_ROLE"),
-    )
-    .await;
+    // Without a name, the functions use the owner.
+    let owner = database
+        .environment
+        .value("DATABASE_URL_UNPOOLED")
+        .to_owned();
+    let environment = database.environment.clone().with("DATABASE_URL", owner);
+    let output = run("migrate", &[], &environment.without("APPLICATION_ROLE")).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
     assert_eq!(output.text.lines().count(), 1, "{}", output.text);
     let granted = "SELECT count(*) AS granted FROM pg_class, aclexplode(relacl)
                    WHERE relnamespace = 'public'::regnamespace AND grantee <> relowner";
@@ -379,5 +534,124 @@ async fn a_role_without_a_known_password_gets_none() {
         database.owner.query_one(granted, &[]).await,
         json!({"granted": 0})
     );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_role_of_the_functions_is_verified_under_any_setting() {
+    let database = TestDatabase::empty().await;
+    // The role in DATABASE_URL is neither the owner nor one that gets grants.
+    let environment = database.environment.clone().without("APPLICATION_ROLE");
+    let output = run("migrate", &[], &environment).await;
+    assert_eq!(output.status, Some(1), "{}", output.text);
+    assert!(
+        output.text.contains("role todo_app: lacks a privilege")
+            && output
+                .text
+                .contains("where APPLICATION_ROLE names the role"),
+        "{}",
+        output.text
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn blanks_around_the_role_name_are_ignored() {
+    let database = TestDatabase::empty().await;
+    let role = format!("role_{}", unique());
+    for padded in [format!(" {role}\n"), format!("\t{role}\r\n "), role.clone()] {
+        let environment = database
+            .environment
+            .clone()
+            .with("APPLICATION_ROLE", padded);
+        let output = run("migrate", &[], &environment).await;
+        assert_eq!(output.status, Some(0), "{}", output.text);
+    }
+    let roles = "SELECT rolname::text AS name FROM pg_roles WHERE rolname LIKE '%' || $1 || '%'";
+    assert_eq!(
+        database.owner.query(roles, &[&role]).await,
+        [json!({"name": role})]
+    );
+    drop_role(&database, &role).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn unreadable_role_names_are_refused() {
+    let longest = "x".repeat(64);
+    for name in [
+        "todo\u{1}app",
+        "todo\tapp",
+        "todo\napp",
+        "todo_app\u{200b}",
+        "\u{feff}todo_app",
+        "todo\u{a0}app",
+        "todo_app\u{3164}",
+        "todo\u{202e}app",
+        "todo\u{ad}app",
+        "\"todo_app\"",
+        "'todo_app'",
+        "`todo_app`",
+        "\u{201c}todo_app\u{201d}",
+        "public",
+        "none",
+        "pg_monitor",
+        &longest,
+    ] {
+        let environment = Environment::default().with("APPLICATION_ROLE", name);
+        let output = run("migrate", &["--verify"], &environment).await;
+        assert_eq!(output.status, Some(1), "{name:?}: {}", output.text);
+        assert!(
+            output.text.starts_with("error: APPLICATION_ROLE "),
+            "{name:?}: {}",
+            output.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_role_may_create_objects_besides_the_owner() {
+    let database = TestDatabase::empty().await;
+    let grant = format!(
+        "GRANT CREATE, TEMPORARY ON DATABASE {} TO PUBLIC; GRANT CREATE ON SCHEMA public TO PUBLIC",
+        database.name()
+    );
+    database.owner.batch_execute(&grant).await;
+    let output = run("migrate", &[], &database.environment).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
+    let privileges = "SELECT has_database_privilege($1, current_database(), 'TEMPORARY') AS temporary,
+                             has_database_privilege($1, current_database(), 'CREATE') AS create_schemas,
+                             has_schema_privilege($1, 'public', 'CREATE') AS create_tables";
+    let role = database.environment.value("APPLICATION_ROLE").to_owned();
+    assert_eq!(
+        database.owner.query_one(privileges, &[&role]).await,
+        json!({"temporary": false, "create_schemas": false, "create_tables": false})
+    );
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn verify_says_what_migrate_may_not_revoke() {
+    let database = TestDatabase::migrated().await;
+    let owner = format!("owner_{}", unique());
+    let name = database.name();
+    let statements = format!(
+        "CREATE ROLE {owner}; GRANT {owner} TO CURRENT_USER; ALTER DATABASE {name} OWNER TO {owner};
+         GRANT TEMPORARY ON DATABASE {name} TO PUBLIC; REVOKE {owner} FROM CURRENT_USER"
+    );
+    database.owner.batch_execute(&statements).await;
+    let output = run("migrate", &["--verify"], &database.environment).await;
+    assert_eq!(output.status, Some(0), "{}", output.text);
+    assert!(
+        output.text.contains(&format!(
+            "as {owner}, run REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC"
+        )),
+        "{}",
+        output.text
+    );
+    let statements = format!(
+        "GRANT {owner} TO CURRENT_USER; ALTER DATABASE {name} OWNER TO CURRENT_USER; DROP ROLE {owner}"
+    );
+    database.owner.batch_execute(&statements).await;
     database.drop().await;
 }

@@ -1,5 +1,7 @@
 //! Rate limits of logins and registrations.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::api::{PASSWORD, registration};
@@ -126,6 +128,14 @@ impl RateLimitFixture {
                                 expires_at = expires_at - interval '{seconds} s'"
         );
         self.database.owner.batch_execute(&update).await;
+    }
+
+    /// The counts of the rows that a condition selects, as a list in ascending order.
+    async fn counts(&self, condition: &str) -> Value {
+        let query = format!(
+            "SELECT coalesce(jsonb_agg(used ORDER BY used), '[]') AS counts FROM attempt WHERE {condition}"
+        );
+        self.database.owner.query_one(&query, &[]).await["counts"].take()
     }
 
     async fn attempt_rows(&self) -> Vec<Value> {
@@ -335,6 +345,97 @@ async fn only_one_concurrent_login_uses_the_last_attempt() {
     fixture.database.drop().await;
 }
 
+/// Rows that count attempts on an account, on an account together with an address, and on an address, by their keys: the
+/// id of an account has 4 bytes, and an HMAC has 32. Counts of registrations are left out.
+const ON_ACCOUNT: &str = "length(key) = 4";
+const ON_PAIR: &str = "length(key) = 36";
+const ON_ADDRESS: &str = "key IN (SELECT substr(key, 5) FROM attempt WHERE length(key) = 36)";
+
+#[tokio::test]
+async fn guesses_at_once_are_counted_exactly() {
+    let limits = [("MAX_FAILED_LOGINS_PER_ACCOUNT", "20")];
+    let fixture = RateLimitFixture::with(&limits).await;
+    let instances = join_all((0..8).map(|_| Function::start("login", &fixture.environment))).await;
+    let addresses: Vec<_> = (0..5).map(|_| random_address()).collect();
+    let requests: Vec<_> = (0..60)
+        .map(|number| login_request(&fixture.email, "wrong", &addresses[number % 5]))
+        .collect();
+    let responses = requests
+        .iter()
+        .zip(instances.iter().cycle())
+        .map(|(request, function)| function.http(request));
+    let responses = join_all(responses).await;
+    let failed = responses.iter().filter(|response| response.status == 401);
+    assert_eq!(failed.count(), 20);
+    // Nothing is counted but these 20.
+    assert_eq!(fixture.counts(ON_ACCOUNT).await, json!([20]));
+    for rows in [ON_PAIR, ON_ADDRESS] {
+        let counts = fixture.counts(rows).await;
+        let counts = counts.as_array().expect("a list").iter();
+        let sum: i64 = counts.map(|count| count.as_i64().expect("a number")).sum();
+        assert_eq!(sum, 20, "{rows}");
+    }
+    fixture.database.drop().await;
+}
+
+#[tokio::test]
+async fn right_logins_at_once_from_a_new_address_succeed() {
+    let limits = [
+        ("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", "2"),
+        ("MAX_FAILED_LOGINS_PER_ACCOUNT", "3"),
+        ("MAX_FAILED_LOGINS_PER_ADDRESS", "3"),
+    ];
+    let fixture = RateLimitFixture::with(&limits).await;
+    let instances = join_all((0..8).map(|_| Function::start("login", &fixture.environment))).await;
+    let request = login_request(&fixture.email, PASSWORD, &random_address());
+    let responses = instances
+        .iter()
+        .cycle()
+        .take(40)
+        .map(|function| function.http(&request));
+    let responses = join_all(responses).await;
+    let statuses: Vec<_> = responses.iter().map(|response| response.status).collect();
+    assert_eq!(statuses, [200; 40]);
+    for rows in [ON_ACCOUNT, ON_PAIR, ON_ADDRESS] {
+        assert_eq!(fixture.counts(rows).await, json!([0]), "{rows}");
+    }
+    fixture.database.drop().await;
+}
+
+#[tokio::test]
+async fn a_raised_limit_takes_effect_at_once() {
+    let fixture = RateLimitFixture::new().await;
+    let (email, address) = (fixture.email.clone(), random_address());
+    let (count, _) = fixture.fail_until_limited(&email, &address).await;
+    assert_eq!(count, 10);
+    let raised = fixture
+        .environment
+        .clone()
+        .with("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", "12");
+    let raised = Function::start("login", &raised).await;
+    let request = login_request(&email, "wrong", &address);
+    for status in [401, 401, 429] {
+        assert_eq!(raised.http(&request).await.status, status);
+    }
+    // A lowered one does, too.
+    assert!(retry_after(&fixture.login.http(&request).await).is_some());
+    fixture.database.drop().await;
+}
+
+#[tokio::test]
+async fn the_wait_does_not_grow_at_an_address_of_the_owner() {
+    let fixture = RateLimitFixture::new().await;
+    let (email, home) = (fixture.email.clone(), random_address());
+    let opened = fixture.login_statuses(1, &email, PASSWORD, &home).await;
+    assert_eq!(opened, [200]);
+    for _ in 0..4 {
+        let (count, seconds) = fixture.fail_until_limited(&email, &home).await;
+        assert_eq!((count, seconds <= 15 * MINUTE), (10, true));
+        fixture.advance_time(seconds).await;
+    }
+    fixture.database.drop().await;
+}
+
 #[tokio::test]
 async fn registrations_per_address_are_limited() {
     let fixture = RateLimitFixture::with(&[("MAX_REGISTRATIONS_PER_ADDRESS", "3")]).await;
@@ -384,6 +485,166 @@ async fn wrong_passwords_count_as_failed_logins_everywhere() {
     let request = HttpEvent::new("GET", "/api/{user_id}/tasks", &[&fixture.user_id]);
     let response = list.http(&request.bearer(&fixture.token)).await;
     assert_eq!((response.status, response.body), (200, json!([])));
+    fixture.database.drop().await;
+}
+
+/// Sends a request again and again to an instance that is frozen between the requests, as on Lambda. Returns the processor
+/// time of all of them.
+async fn send_frozen(
+    function: &Function,
+    request: &HttpEvent,
+    count: u32,
+    status: u64,
+) -> Duration {
+    let before = function.cpu_time();
+    for _ in 0..count {
+        function.thaw();
+        assert_eq!(function.http(request).await.status, status);
+        function.freeze();
+    }
+    function.cpu_time().saturating_sub(before)
+}
+
+#[tokio::test]
+async fn a_refused_request_hashes_no_password() {
+    const COUNT: u32 = 10;
+    /// A hash takes 19 MiB.
+    const LESS_THAN_A_HASH: u64 = 12 << 20;
+    let fixture = RateLimitFixture::with(&[("MAX_REGISTRATIONS_PER_ADDRESS", "10")]).await;
+    let address = random_address();
+    let change = json!({"current_password": "wrong", "new_password": "another password"});
+    let change = HttpEvent::new("POST", "/api/auth/password", &[]).json(&change);
+    let delete = HttpEvent::new("DELETE", "/api/auth/me", &[]).json(&json!({"password": "wrong"}));
+    // One after the other exceeds the limit, so that each has to be admitted again.
+    for (name, request, admitted) in [
+        (
+            "register",
+            HttpEvent::new("POST", REGISTER, &[]).json(&registration()),
+            409,
+        ),
+        (
+            "login",
+            login_request(&fixture.email, "wrong", &address),
+            401,
+        ),
+        ("change-password", change.bearer(&fixture.token), 403),
+        ("delete-account", delete.bearer(&fixture.token), 403),
+    ] {
+        fixture
+            .database
+            .owner
+            .batch_execute("DELETE FROM attempt")
+            .await;
+        let request = request.source_ip(&address);
+        let function = Function::start(name, &fixture.environment).await;
+        if name == "register" {
+            assert_eq!(function.http(&request).await.status, 201);
+            fixture
+                .database
+                .owner
+                .batch_execute("DELETE FROM attempt")
+                .await;
+        }
+        let hashing = send_frozen(&function, &request, COUNT, admitted).await;
+        let other = Function::start(name, &fixture.environment).await;
+        // From now on the limit is no longer undecided.
+        fixture.advance_time(10).await;
+        assert_eq!(other.http(&request).await.status, 429);
+        let memory = other.resident_memory();
+        let refused = send_frozen(&other, &request, COUNT, 429).await;
+        assert!(
+            refused * 2 < hashing,
+            "{name}: {refused:?}, and {hashing:?} with a hash"
+        );
+        let growth = other.peak_memory().saturating_sub(memory);
+        assert!(growth < LESS_THAN_A_HASH, "{name}: {growth} bytes");
+    }
+    fixture.database.drop().await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_deleted_account_stays() {
+    let fixture = RateLimitFixture::new().await;
+    let (email, home) = (fixture.email.clone(), random_address());
+    let abroad = random_address();
+    for (address, password, status) in [
+        (&home, PASSWORD, 200),
+        (&home, "wrong", 401),
+        (&abroad, "wrong", 401),
+    ] {
+        let statuses = fixture.login_statuses(1, &email, password, address).await;
+        assert_eq!(statuses, [status]);
+    }
+    let delete = Function::start("delete-account", &fixture.environment).await;
+    let request = HttpEvent::new("DELETE", "/api/auth/me", &[])
+        .json(&json!({"password": PASSWORD}))
+        .bearer(&fixture.token)
+        .source_ip(&home);
+    assert_eq!(delete.http(&request).await.status, 200);
+    assert_eq!(fixture.counts(ON_ACCOUNT).await, json!([]));
+    assert_eq!(fixture.counts(ON_PAIR).await, json!([]));
+    let personal = "user_id IS NOT NULL OR known_until IS NOT NULL";
+    assert_eq!(fixture.counts(personal).await, json!([]));
+    // The addresses keep one failure each, and the registration. The right password does not count.
+    assert_eq!(fixture.counts("true").await, json!([1, 1, 1]));
+
+    // The next owner of the email address has no known address, and no failures.
+    let register = Function::start("register", &fixture.environment).await;
+    let mut user = registration();
+    user["email"] = json!(email);
+    let request = HttpEvent::new("POST", REGISTER, &[]).json(&user);
+    let response = register.http(&request.source_ip(&random_address())).await;
+    assert_eq!(response.status, 201);
+    let (count, _) = fixture.fail_until_limited(&email, &home).await;
+    assert_eq!(count, 10);
+    assert_eq!(fixture.counts(ON_ACCOUNT).await, json!([10]));
+    fixture.database.drop().await;
+}
+
+#[tokio::test]
+async fn a_login_during_the_deletion_of_its_account_is_401() {
+    let fixture = RateLimitFixture::new().await;
+    let holder = fixture.database.connect().await;
+    holder.batch_execute("BEGIN; DELETE FROM \"user\"").await;
+    let request = login_request(&fixture.email, PASSWORD, &random_address());
+    let (response, ()) = tokio::join!(fixture.login.http(&request), async {
+        fixture.database.wait_for_blocked_statements(1).await;
+        holder.batch_execute("COMMIT").await;
+    });
+    assert_eq!(response.status, 401, "{response:?}");
+    assert_eq!(fixture.counts(ON_ACCOUNT).await, json!([]));
+    assert_eq!(fixture.counts(ON_PAIR).await, json!([]));
+    fixture.database.drop().await;
+}
+
+#[tokio::test]
+async fn the_table_reveals_neither_addresses_nor_emails() {
+    let fixture = RateLimitFixture::new().await;
+    let (address, unknown) = (random_address(), format!("{}@example.com", unique()));
+    for (email, password) in [
+        (&unknown, "wrong"),
+        (&fixture.email, "wrong"),
+        (&fixture.email, PASSWORD),
+    ] {
+        fixture.login_statuses(1, email, password, &address).await;
+    }
+    let rows = fixture.attempt_rows().await;
+    assert!(rows.len() >= 6, "{rows:?}");
+    // Not even hashes, which someone with a list of addresses could compute.
+    let guess = "SELECT count(*) FROM attempt
+                 CROSS JOIN unnest(ARRAY[$1, $2, $3]::text[]) AS plain
+                 CROSS JOIN unnest(ARRAY['', 'address', 'email', 'registration']) AS prefix
+                 CROSS JOIN LATERAL (SELECT convert_to(prefix || plain, 'UTF8') AS bytes) AS guess
+                 CROSS JOIN unnest(ARRAY[
+                     bytes, sha224(bytes), sha256(bytes), sha512(bytes), decode(md5(bytes), 'hex')
+                 ]) AS digest
+                 WHERE position(substr(digest, 1, 8) IN key) > 0";
+    let found = fixture
+        .database
+        .owner
+        .query_one(guess, &[&address, &unknown, &fixture.email])
+        .await;
+    assert_eq!(found["count"], 0);
     fixture.database.drop().await;
 }
 

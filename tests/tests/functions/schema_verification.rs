@@ -119,7 +119,7 @@ const DRIFTS: [(&str, &[&str]); 34] = [
     ),
     (
         "CREATE OR REPLACE FUNCTION todo_set_updated_at() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-        &["function todo_set_updated_at(): found RETURNS trigger LANGUAGE plpgsql AS BEGIN RETURN NEW; END; expected RETURNS trigger LANGUAGE plpgsql SET search_path=pg_catalog, pg_temp AS BEGIN NEW.updated_at := greatest(OLD.updated_at + interval '1 microsecond', clock_timestamp() AT TIME ZONE 'utc'); RETURN NEW; END"],
+        &["function todo_set_updated_at(): found RETURNS trigger LANGUAGE plpgsql AS BEGIN RETURN NEW; END; expected RETURNS trigger LANGUAGE plpgsql SET search_path=pg_catalog, pg_temp AS BEGIN NEW.updated_at := greatest( OLD.updated_at, least(OLD.updated_at, timestamp '294276-12-31 23:59:59.999998') + interval '1 microsecond', clock_timestamp() AT TIME ZONE 'utc' ); RETURN NEW; END"],
     ),
     (
         "DELETE FROM refinery_schema_history WHERE version > 1",

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent, run};
-use tests::openapi;
-use tests::routes::routes;
+use tests::routes::{route, routes};
+use tests::{openapi, unique};
 use tokio::time::timeout;
 
 const PASSWORD: &str = "s3cret-password";
 
 /// Each kind of invalid `DATABASE_URL`, with a part of the error message.
-const INVALID_URLS: [(&str, &str); 13] = [
+const INVALID_URLS: [(&str, &str); 21] = [
     ("", "DATABASE_URL is missing"),
     ("sqlite:///./todo.db", "SQLite"),
     ("mysql://u:s3cret-password@ep-1.neon.tech/d", "MySQL"),
@@ -39,6 +40,38 @@ const INVALID_URLS: [(&str, &str); 13] = [
         "cannot be read",
     ),
     ("postgresql://u:s3cret-p@ssword@ep-1.neon.tech/d", "%40"),
+    (
+        "psql 'postgresql://u:s3cret-password@ep-1.neon.tech/d'",
+        "a command",
+    ),
+    (
+        "\"postgresql://u:s3cret-password@ep-1.neon.tech/d\"",
+        "quotes",
+    ),
+    (
+        "postgresql://u:s3cret-password@ep-1.neon.tech/d?sslmode=require'",
+        "quotes",
+    ),
+    (
+        "\u{feff}postgresql://u:s3cret-password@ep-1.neon.tech/d",
+        "U+FEFF",
+    ),
+    (
+        "postgresql://u:s3cret-password@ep-1.neon.tech/d\u{200b}",
+        "U+200B",
+    ),
+    (
+        "postgresql://u:s3cret-password@ep-1.neon.tech/d/",
+        "a slash",
+    ),
+    (
+        "postgresql://u:****@ep-1.neon.tech/d",
+        "placeholder in place of the password",
+    ),
+    (
+        "postgresql://u:[YOUR-PASSWORD]@ep-1.neon.tech/d",
+        "placeholder in place of the password",
+    ),
 ];
 
 #[test]
@@ -153,8 +186,86 @@ async fn a_weak_secret_key_is_rejected() {
 }
 
 #[tokio::test]
+async fn a_published_or_invisible_key_is_rejected() {
+    let good = format!("{}{}", unique(), unique());
+    for (name, key, message) in [
+        (
+            "SECRET_KEY",
+            "09D25E094FAA6CA2556C818166B7A9563B93F7099F6F0F4CAA6CF63B88E8D3E7".to_owned(),
+            "public documentation",
+        ),
+        (
+            "SECRET_KEY",
+            "super_secret_jwt_token_with_at_least_32_characters_long".to_owned(),
+            "public documentation",
+        ),
+        (
+            "SECRET_KEY",
+            "change_me_to_something_that_is_really_long".to_owned(),
+            "a placeholder",
+        ),
+        ("SECRET_KEY", "s3cr".repeat(10), "over and over"),
+        ("SECRET_KEY", format!("\"{good}\""), "in quotes"),
+        ("SECRET_KEY", format!("{good}\u{200b}"), "U+200B"),
+        (
+            "SECRET_KEY_PREVIOUS",
+            "changeme".to_owned(),
+            "a placeholder",
+        ),
+        (
+            "MAX_REGISTRATIONS_PER_ADDRESS",
+            "\u{201c}300\u{201d}".to_owned(),
+            "a quote",
+        ),
+        (
+            "ACCESS_TOKEN_EXPIRE_MINUTES",
+            "60\u{a0}".to_owned(),
+            "U+00A0",
+        ),
+    ] {
+        let environment = Environment::default().with(name, &key);
+        let output = run("login", &[], &environment).await;
+        assert_eq!(output.status, Some(1), "{}", output.text);
+        assert_eq!(output.text.lines().count(), 1, "{}", output.text);
+        for part in [name, message] {
+            assert!(output.text.contains(part), "{part}: {}", output.text);
+        }
+        assert!(!output.text.contains(&key), "{name} is in: {}", output.text);
+    }
+}
+
+#[tokio::test]
+async fn white_space_around_settings_is_trimmed() {
+    let mut environment = Environment::default();
+    for name in ["DATABASE_URL", "SECRET_KEY", "ALLOW_LOCAL_DATABASE"] {
+        let value = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+        environment = environment.with(name, format!(" \t{value}\r\n"));
+    }
+    environment = environment
+        .with("ACCESS_TOKEN_EXPIRE_MINUTES", " 5 ")
+        .with("METRICS_NAMESPACE", "\n");
+    let mut function = Function::start("health", &environment).await;
+    function.wait_until_ready().await;
+    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
+    assert!(!function.stop().await.contains("CloudWatchMetrics"));
+
+    // A token that was signed under the key without white space is accepted.
+    let user = Fixtures::in_environment(&Environment::default()).await;
+    let case = user.route_case(route("me")).await;
+    let me = Function::start("me", &environment).await;
+    assert_eq!(me.http(&case.request()).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_certificate_file_without_certificates_is_rejected() {
-    for path in ["/nowhere/ca.crt", "/", "/dev/null"] {
+    let good = std::env::var("SSL_CERT_FILE").expect("an SSL_CERT_FILE");
+    for path in [
+        "/nowhere/ca.crt",
+        "/",
+        "/dev/null",
+        &format!("{good}\n"),
+        &format!("'{good}'"),
+    ] {
         let output = run(
             "login",
             &[],
@@ -162,11 +273,7 @@ async fn a_certificate_file_without_certificates_is_rejected() {
         )
         .await;
         assert_eq!(output.status, Some(1), "{}", output.text);
-        assert!(
-            output.text.contains("SSL_CERT_FILE") && output.text.contains(path),
-            "{}",
-            output.text
-        );
+        assert!(output.text.contains("SSL_CERT_FILE"), "{}", output.text);
     }
 }
 
@@ -202,4 +309,47 @@ async fn the_log_names_the_database_and_no_secrets() {
         assert!(log.contains(field), "{field} is not in: {log}");
     }
     assert!(!log.contains(password) && !log.contains(&key));
+}
+
+#[tokio::test]
+async fn psql_connects_to_the_place_that_the_functions_use() {
+    // Prints what psql would read, but for the password, which is compared.
+    const SHOW: &str = r#"
+        printf '%s ' "$PGUSER" "$PGHOST" "$PGPORT" "$PGDATABASE" "$PGSSLMODE" "$PGCHANNELBINDING" "${PGOPTIONS-}"
+        env | grep -c -e '^PGSERVICE=' -e '^PGHOSTADDR=' -e '^DATABASE_URL' -e '^SECRET_KEY'
+        [ "$PGPASSWORD" = "$1" ]"#;
+    let local = Environment::default()
+        .without("APPLICATION_ROLE")
+        .without("DATABASE_URL_UNPOOLED")
+        .with("PGHOSTADDR", "10.0.0.1")
+        .with("PGSERVICE", "another");
+    for (url, password, expected) in [
+        (
+            "postgresql://o%2Fa:a/b?c#d&e=%25@localhost:5433/t%3Fo?sslmode=require",
+            "a/b?c#d&e=%",
+            "o/a localhost 5433 t?o verify-full prefer  0",
+        ),
+        (
+            "postgresql://o:/@127.0.0.1/d?channel_binding=require&options=-c%20jit%3Doff",
+            "/",
+            "o 127.0.0.1 5432 d verify-full require -c jit=off 0",
+        ),
+        (
+            "postgresql://o:#x?y@ep-1-pooler.eu.aws.neon.tech/d?options=endpoint%3Dep-1",
+            "#x?y",
+            "o ep-1.eu.aws.neon.tech 5432 d verify-full prefer  0",
+        ),
+    ] {
+        let environment = local.clone().with("DATABASE_URL", url);
+        let arguments = ["--psql", "sh", "-c", SHOW, "sh", password];
+        let output = run("migrate", &arguments, &environment).await;
+        assert_eq!(output.status, Some(0), "{url}: {}", output.text);
+        assert_eq!(output.text.trim_end(), expected);
+    }
+    let unpooled = local.with("DATABASE_URL_UNPOOLED", "postgresql://owner:p@localhost/d");
+    let output = run("migrate", &["--psql", "printenv", "PGUSER"], &unpooled).await;
+    assert_eq!(output.text, "owner\n");
+    let output = run("migrate", &["--psql", "/nowhere/psql"], &unpooled).await;
+    assert_eq!(output.status, Some(1));
+    assert!(output.text.contains("starting psql"), "{}", output.text);
 }

@@ -14,7 +14,7 @@ use crate::files::{assert_no_problems, sources_in};
 use crate::rust::{is_test, parse};
 
 /// The top modules of shared/src, the highest layer first.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "accounts",
     "tasks",
     "job",
@@ -26,6 +26,7 @@ const LAYERS: [&str; 13] = [
     "telemetry",
     "timeouts",
     "timestamp",
+    "setting_text",
     "config_errors",
     "cause",
 ];

@@ -3,11 +3,13 @@
 mod certificates;
 mod checklists;
 mod documents;
+mod env_file;
 mod files;
 mod layers;
 mod markdown;
 mod openapi;
 mod routes;
 mod rust;
+mod smoke_test;
 mod template;
 mod workspace;

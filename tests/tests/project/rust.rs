@@ -32,7 +32,8 @@ pub(crate) fn words(path: &str, source: &str) -> Vec<String> {
     words_of(tokens.unwrap_or_else(|error| panic!("{path}: {error}")))
 }
 
-fn words_of(tokens: TokenStream) -> Vec<String> {
+/// The identifiers and keywords in tokens.
+pub(crate) fn words_of(tokens: TokenStream) -> Vec<String> {
     let words = tokens.into_iter().map(|token| match token {
         TokenTree::Ident(word) => vec![word.to_string()],
         TokenTree::Group(group) => words_of(group.stream()),

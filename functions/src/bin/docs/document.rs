@@ -5,15 +5,17 @@ use std::io::Read as _;
 use flate2::read::GzDecoder;
 use shared::{Reply, Request};
 
-/// The OpenAPI document: openapi.yaml as JSON.
+/// The OpenAPI document: openapi.yaml as JSON. It is small, and read by programs that unpack nothing, such as curl.
 pub(crate) const OPENAPI: Document = Document {
+    is_compressed_by_default: false,
     gzip: include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")),
     etag: env!("OPENAPI_ETAG"),
     headers: &[("content-type", "application/json")],
 };
 
-/// Swagger UI over that document.
+/// Swagger UI over that document: 1.7 MB that browsers read, which unpack it.
 pub(crate) const PAGE: Document = Document {
+    is_compressed_by_default: true,
     gzip: include_bytes!(concat!(env!("OUT_DIR"), "/page.html.gz")),
     etag: env!("PAGE_ETAG"),
     headers: &[
@@ -25,6 +27,7 @@ pub(crate) const PAGE: Document = Document {
 
 /// A document.
 pub(crate) struct Document {
+    is_compressed_by_default: bool,
     gzip: &'static [u8],
     etag: &'static str,
     headers: &'static [(&'static str, &'static str)],
@@ -36,7 +39,10 @@ impl Document {
         let known = request.header("if-none-match").unwrap_or_default();
         let mut reply = if known.split(',').any(|etag| etag.trim() == self.etag) {
             Reply::not_modified()
-        } else if accepts_gzip(request.header("accept-encoding").unwrap_or_default()) {
+        } else if request
+            .header("accept-encoding")
+            .map_or(self.is_compressed_by_default, accepts_gzip)
+        {
             Reply::bytes(self.gzip.to_vec()).with_header("content-encoding", "gzip")
         } else {
             Reply::bytes(self.decompressed())
@@ -60,12 +66,30 @@ impl Document {
     }
 }
 
-/// Whether an `Accept-Encoding` names gzip, and not with a weight of zero (RFC 9110, 12.5.3).
+/// Whether an `Accept-Encoding` accepts gzip, by its name or by `*`, and not with a weight of zero (RFC 9110, 12.5.3). One
+/// that names only others, or is empty, asks for the document as it is.
 fn accepts_gzip(accepted: &str) -> bool {
-    accepted.split(',').any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
-        let weight = weight.trim().strip_prefix("q=").map(str::parse::<f32>);
-        name.trim().eq_ignore_ascii_case("gzip")
-            && matches!(weight, Some(Ok(weight)) if weight > 0.0)
-    })
+    let weight_of = |wanted: &[&str]| {
+        accepted.split(',').find_map(|coding| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            let is_wanted = wanted
+                .iter()
+                .any(|wanted| name.trim().eq_ignore_ascii_case(wanted));
+            is_wanted.then(|| weight(parameters))
+        })
+    };
+    weight_of(&["gzip", "x-gzip"])
+        .or_else(|| weight_of(&["*"]))
+        .is_some_and(|weight| weight > 0.0)
+}
+
+/// The weight of a coding: 1 without one, and 0 for one that cannot be read.
+fn weight(parameters: &str) -> f32 {
+    match parameters.trim().split_once('=') {
+        None => 1.0,
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("q") => {
+            value.trim().parse().unwrap_or(0.0)
+        }
+        Some(_) => 0.0,
+    }
 }

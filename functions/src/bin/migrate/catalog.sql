@@ -24,6 +24,8 @@ UNION ALL
 SELECT '', format('function %s(%s)', proname, oidvectortypes(proargtypes)),
        format('RETURNS %s LANGUAGE %s', pg_get_function_result(pg_proc.oid), lanname)
        || coalesce(' SET ' || array_to_string(proconfig, ' '), '')
+       || CASE provolatile WHEN 'i' THEN ' IMMUTABLE' WHEN 's' THEN ' STABLE' ELSE '' END
+       || CASE WHEN proisstrict THEN ' STRICT' ELSE '' END
        || CASE WHEN prosecdef THEN ' SECURITY DEFINER' ELSE '' END
        || ' AS ' || btrim(regexp_replace(coalesce(pg_get_function_sqlbody(pg_proc.oid), prosrc), '\s+', ' ', 'g')),
        true

@@ -11,6 +11,7 @@ use tokio_postgres::{AsyncMessage, Client};
 use tracing::debug;
 
 use crate::error::MigrateError;
+use crate::role_settings;
 
 /// Connecting. No user waits for it.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -25,10 +26,24 @@ pub(crate) const TABLE_LOCK: Duration = Duration::from_secs(10);
 /// every release.
 const LOCK_ID: i64 = 0x746f_646f_5f6d_6967;
 
+/// A migration takes as long as it needs. A role or a database may have timeouts that would end it.
+const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0";
+
+// This timeout exists since PostgreSQL 17, and older servers refuse a connection with it. A role or a database may also
+// have settings that change how the server writes definitions.
+const SET_DEFAULTS: &str = "
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';
+    SET quote_all_identifiers = off;
+    SET IntervalStyle = postgres;
+    SET DateStyle = ISO;
+    SET standard_conforming_strings = on";
+
 /// A direct connection to the server.
 pub(crate) struct MigrationConnection {
     /// Runs the statements.
     pub(crate) client: Client,
+    /// The timeouts of the role that are not used, a sentence each.
+    pub(crate) notes: Vec<String>,
     warnings: mpsc::UnboundedReceiver<String>,
 }
 
@@ -42,7 +57,8 @@ impl MigrationConnection {
         let lock_timeout = format!("{}ms", TABLE_LOCK.as_millis());
         let options = config.get_options().unwrap_or_default();
         // Our tables are in the schema public, whatever the role's own search_path is.
-        let options = format!("{options} -c lock_timeout={lock_timeout} -c search_path=public");
+        let options =
+            format!("{options} -c lock_timeout={lock_timeout} {NO_TIMEOUTS} -c search_path=public");
         config.options(options.trim_start());
 
         let connect = || async {
@@ -87,11 +103,37 @@ impl MigrationConnection {
             .await
             .map_err(MigrateError::from_step("reading a setting"))?
             .get(0);
-        if setting == lock_timeout {
-            Ok(Self { client, warnings })
-        } else {
-            Err(MigrateError::Pooler)
+        if setting != lock_timeout {
+            return Err(MigrateError::Pooler);
         }
+        let mut connection = Self {
+            client,
+            notes: Vec::new(),
+            warnings,
+        };
+        connection.override_settings().await?;
+        Ok(connection)
+    }
+
+    /// Replaces settings that the role or the database has for all sessions.
+    async fn override_settings(&mut self) -> Result<(), MigrateError> {
+        self.client
+            .batch_execute(SET_DEFAULTS)
+            .await
+            .map_err(MigrateError::from_step("setting the session's defaults"))?;
+        for (name, value) in role_settings::read(&self.client, None).await? {
+            let instead = match name.as_str() {
+                "lock_timeout" => format!("waits for {TABLE_LOCK:?}"),
+                "statement_timeout"
+                | "transaction_timeout"
+                | "idle_in_transaction_session_timeout" => "has no such limit".to_owned(),
+                _ => continue,
+            };
+            self.notes.push(format!(
+                "{name} is {value} for this role; this run {instead}"
+            ));
+        }
+        Ok(())
     }
 
     /// Keeps other runs out until the session ends.

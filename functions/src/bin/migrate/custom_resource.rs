@@ -2,15 +2,18 @@
 //!
 //! Source: "Custom resource request and response reference" in the CloudFormation user guide.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use http::Request;
+use http::uri::Scheme;
+use http::{Request, Uri};
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::Cause;
+use shared::settings::{local_allowed, variable};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -69,6 +72,13 @@ impl Event {
 
     /// Delivers the response. Without one, CloudFormation waits until its own timeout.
     pub(crate) async fn respond(&self, result: Result<(), &MigrateError>) {
+        if !is_cloudformation(&self.response_url) {
+            error!(
+                "the ResponseURL of the event is not https to a host under amazonaws.com, as CloudFormation's always is; \
+                 nothing was sent"
+            );
+            return;
+        }
         let response = Response {
             status: if result.is_ok() { "SUCCESS" } else { "FAILED" },
             reason: match result {
@@ -109,4 +119,22 @@ impl Event {
             Err(_) => Err(Cause::new(format!("no answer in {ATTEMPT:?}"))),
         }
     }
+}
+
+/// Whether a URL is one that CloudFormation may have sent: https to a host of AWS, as S3 has them. With
+/// `ALLOW_LOCAL_DATABASE`, this machine stands in for it.
+fn is_cloudformation(url: &str) -> bool {
+    const DOMAINS: [&str; 2] = [".amazonaws.com", ".amazonaws.com.cn"];
+    let Ok(url) = url.parse::<Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default().to_ascii_lowercase();
+    let is_aws =
+        url.scheme() == Some(&Scheme::HTTPS) && DOMAINS.iter().any(|domain| host.ends_with(domain));
+    let is_loopback = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback());
+    is_aws || is_loopback && local_allowed(&variable)
 }

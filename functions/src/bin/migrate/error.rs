@@ -21,6 +21,9 @@ pub(crate) enum MigrateError {
     /// Another run holds the migration lock.
     #[error("another run of the migrations has been at work for {0:?}; try again when it is done")]
     AnotherRun(Duration),
+    /// Objects are in the way; nothing was changed.
+    #[error("the migrations cannot run, and nothing was changed: {}", .0.join(". Also: "))]
+    Obstructed(Vec<String>),
     /// Another session holds a lock on a table.
     #[error(
         "{cause}; another session has held one of the tables for {waited:?}: stop what writes to them, end sessions that \

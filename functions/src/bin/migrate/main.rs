@@ -2,9 +2,9 @@
 //! every deployment; and as a program on the command line.
 //!
 //! On the command line, `--if-empty` applies the migrations only to a database that holds no table of ours, `--verify`
-//! changes nothing and reports every difference between the schema and what this build expects, `--print-catalog` prints
-//! the catalog that `sql/catalog.txt` holds, and `--check-settings` only checks whether the functions would accept the
-//! settings.
+//! reports all that keeps the functions from working on this database and changes nothing, `--print-catalog` prints
+//! the catalog that `sql/catalog.txt` holds, `--check-settings` only checks whether the functions would accept the settings,
+//! and `--psql` becomes psql on the same database.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,18 +16,25 @@ use shared::settings::{self, Settings};
 use shared::telemetry;
 use tracing::{error, info, warn};
 
+use connection::MigrationConnection;
 use custom_resource::Event;
 use error::MigrateError;
 use migration_settings::{ApplicationRole, MigrationSettings};
 use migrations::{Migrated, migrate, version_in_use};
 use roles::Grants;
 
+mod catalog;
 mod connection;
 mod custom_resource;
 mod error;
 mod migration_settings;
 mod migrations;
+mod preflight;
+mod psql;
+mod role_settings;
 mod roles;
+mod sequences;
+mod smoke_test;
 mod verify;
 
 /// How much of the function's time is left for the answer.
@@ -57,9 +64,14 @@ async fn main() -> ExitCode {
         ["--if-empty"] => migrate_if_empty(&settings).await,
         ["--verify"] => verify_on_command_line(&settings).await,
         ["--print-catalog"] => print_catalog(&settings).await,
+        ["--psql", program, ref arguments @ ..] => {
+            psql::exec(&settings.database, program, arguments)
+                .map(drop)
+                .map_err(Into::into)
+        }
         _ => {
             return telemetry::fail(
-                &"Usage: migrate [--if-empty | --verify | --print-catalog | --check-settings]",
+                &"Usage: migrate [--if-empty | --verify | --print-catalog | --check-settings | --psql PROGRAM [ARGUMENTS]]",
             );
         }
     };
@@ -139,7 +151,7 @@ fn print_grants(role: &ApplicationRole, grants: &Grants) {
         ),
         (false, _) => {}
     }
-    for statement in &grants.granted {
+    for statement in &grants.statements {
         println!("{statement};");
     }
 }
@@ -160,7 +172,11 @@ async fn migrate_if_empty(settings: &MigrationSettings) -> Result<(), MigrateErr
 }
 
 async fn verify_on_command_line(settings: &MigrationSettings) -> Result<(), MigrateError> {
-    print_differences(&verify::verify(settings).await?)?;
+    let verification = verify::verify(settings).await?;
+    for note in verification.notes {
+        println!("Note: {note}.");
+    }
+    print_differences(&verification.differences)?;
     println!(
         "The schema of {} is as this build expects it.",
         database_name(settings)
@@ -169,7 +185,8 @@ async fn verify_on_command_line(settings: &MigrationSettings) -> Result<(), Migr
 }
 
 async fn print_catalog(settings: &MigrationSettings) -> Result<(), MigrateError> {
-    print!("{}", verify::catalog(settings).await?);
+    let connection = MigrationConnection::open(&settings.database).await?;
+    print!("{}", catalog::print(&connection.client).await?);
     Ok(())
 }
 

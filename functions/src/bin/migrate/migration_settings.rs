@@ -11,6 +11,8 @@ pub(crate) struct MigrationSettings {
     /// The direct connection string: `DATABASE_URL_UNPOOLED`, or `DATABASE_URL` without the pooler in its host. The lock of
     /// a migration and its statements need one session, which a pooler does not keep.
     pub(crate) database: DatabaseUrl,
+    /// The role that the functions work as: `APPLICATION_ROLE`, or else that of `DATABASE_URL`.
+    pub(crate) functions_role: String,
     /// The role to grant privileges to: `APPLICATION_ROLE`.
     pub(crate) application_role: Option<ApplicationRole>,
 }
@@ -31,11 +33,9 @@ impl MigrationSettings {
     /// Every problem.
     pub(crate) fn from_env() -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
-        let database = errors.collect(match variable("DATABASE_URL_UNPOOLED") {
-            Some(url) => {
-                DatabaseUrl::parse("DATABASE_URL_UNPOOLED", &url, local_allowed(&variable))
-            }
-            None => database(&variable).map(DatabaseUrl::direct),
+        let database = errors.collect(match trimmed("DATABASE_URL_UNPOOLED") {
+            Some(url) => DatabaseUrl::parse("DATABASE_URL_UNPOOLED", &url, local_allowed(&trimmed)),
+            None => database(&trimmed).map(DatabaseUrl::direct),
         });
         if database
             .as_ref()
@@ -46,9 +46,10 @@ impl MigrationSettings {
                  \"-pooler\" in its first label.",
             );
         }
-        errors.collect(check_ca_file(&variable));
+        errors.collect(check_ca_file(&trimmed));
         let application_role = errors.collect(application_role()).flatten();
         let settings = database.map(|database| Self {
+            functions_role: functions_role(application_role.as_ref(), &database),
             database: database.for_function(env!("CARGO_BIN_NAME")),
             application_role,
         });
@@ -56,15 +57,65 @@ impl MigrationSettings {
     }
 }
 
+/// A variable without the blanks and line feeds around it, which a copied value often has.
+fn trimmed(name: &str) -> Option<String> {
+    variable(name).map(|value| value.trim_ascii().to_owned())
+}
+
+fn functions_role(application_role: Option<&ApplicationRole>, own: &DatabaseUrl) -> String {
+    if let Some(role) = application_role {
+        return role.name.clone();
+    }
+    let functions = trimmed("DATABASE_URL").and_then(|_| database(&trimmed).ok());
+    functions.as_ref().unwrap_or(own).role().to_owned()
+}
+
 fn application_role() -> Result<Option<ApplicationRole>, ConfigErrors> {
-    let Some(name) = variable("APPLICATION_ROLE") else {
+    let Some(name) = trimmed("APPLICATION_ROLE") else {
         return Ok(None);
     };
+    check_role_name(&name)?;
     // Where one connection string serves both, it names the role that connects, which exists.
-    let password = match (variable("DATABASE_URL_UNPOOLED"), variable("DATABASE_URL")) {
-        (Some(_), Some(_)) => database(&variable)?.password_of(&name),
+    let password = match (trimmed("DATABASE_URL_UNPOOLED"), trimmed("DATABASE_URL")) {
+        (Some(_), Some(_)) => database(&trimmed)?.password_of(&name),
         _ => None,
     };
     let password = password.map(SecretString::from);
     Ok(Some(ApplicationRole { name, password }))
+}
+
+/// PostgreSQL cuts off what is longer.
+const MAX_ROLE_BYTES: usize = 63;
+
+/// Letters that show nothing: the fillers of Hangul.
+const INVISIBLE_LETTERS: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
+
+/// Refuses names that PostgreSQL would not keep as they are, and names that an operator could not read.
+fn check_role_name(name: &str) -> Result<(), ConfigErrors> {
+    let is_readable = |letter: char| match letter {
+        '"' | '\'' | '`' => false,
+        ' ' => true,
+        _ => {
+            letter.is_ascii_graphic()
+                || letter.is_alphanumeric() && !INVISIBLE_LETTERS.contains(&letter)
+        }
+    };
+    let problem = if let Some(letter) = name.chars().find(|letter| !is_readable(*letter)) {
+        // Its code, since it may not be visible.
+        format!("holds the character U+{:04X}", u32::from(letter))
+    } else if name.len() > MAX_ROLE_BYTES {
+        format!(
+            "has {} bytes, and PostgreSQL keeps {MAX_ROLE_BYTES}",
+            name.len()
+        )
+    } else if name.starts_with("pg_") || ["public", "none"].contains(&name) {
+        "is a name that PostgreSQL keeps for itself".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "APPLICATION_ROLE {problem}. Write the name of the role as it is in DATABASE_URL, in letters, digits and \
+         punctuation other than quotes."
+    )
+    .into())
 }

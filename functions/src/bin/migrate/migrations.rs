@@ -9,12 +9,15 @@ use shared::database::schema_version::CURRENT_VERSION;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
+use tracing::debug;
 
 use crate::connection::{MigrationConnection, TABLE_LOCK, read_version};
 use crate::error::MigrateError;
 use crate::migration_settings::MigrationSettings;
+use crate::preflight;
 use crate::roles::{self, Grants};
-use crate::verify;
+use crate::sequences::{self, Lag};
+use crate::verify::{Verification, verify_in_session};
 
 mod embedded {
     //! The files of `sql/`, compiled in.
@@ -30,14 +33,14 @@ pub(crate) struct Migrated {
     pub(crate) grants: Grants,
     /// The schema's version afterwards.
     pub(crate) version: i32,
-    /// What the migrations report to the operator.
+    /// What the operator should know.
     pub(crate) warnings: Vec<String>,
-    /// Differences between the schema and what the migrations create, one line each. Someone else has changed it.
+    /// What keeps the functions from their work, or may do so, one line each. Someone else has changed the database.
     pub(crate) differences: Vec<String>,
 }
 
-/// Applies the migrations, grants the application's role its privileges, and compares the schema with what this build
-/// expects. Each migration is one transaction.
+/// Applies the migrations, all in one transaction, sets sequences that are behind, grants the application's role its
+/// privileges, and verifies that the functions can do their work.
 ///
 /// A second run at the same time waits for the first one, and then finds nothing to do. A schema that a later release has
 /// migrated further is left as it is, so that a deployment can be rolled back.
@@ -54,23 +57,29 @@ pub(crate) async fn migrate(
         connection.lock().await?;
         let client = &mut connection.client;
         let applied = apply(client).await?;
+        let corrected = sequences::correct(client).await?;
         let grants = match &settings.application_role {
             Some(role) => roles::grant(client, role).await?,
             None => Grants::default(),
         };
         let version = read_version(client).await?;
-        let differences = if version > CURRENT_VERSION {
-            // This release cannot tell a fault from what a later release has changed.
-            Vec::new()
+        let mut warnings = connection.warnings();
+        warnings.append(&mut connection.notes);
+        warnings.extend(corrected.iter().map(Lag::describe_as_corrected));
+        // This release cannot tell a fault from what a later release has changed.
+        let verification = if version > CURRENT_VERSION {
+            Verification::default()
         } else {
-            verify::differences(client).await?
+            verify_in_session(connection.client, settings).await?
         };
+        warnings.extend(verification.notes);
+        warnings.extend(verification.untested);
         Ok(Migrated {
             applied,
             grants,
             version,
-            warnings: connection.warnings(),
-            differences,
+            warnings,
+            differences: verification.differences,
         })
     };
     timeout(time, work)
@@ -100,12 +109,30 @@ pub(crate) async fn version_in_use(
 }
 
 fn runner() -> Runner {
-    // The migrations of a later release are missing here, which is not a fault.
-    embedded::migrations::runner().set_abort_missing(false)
+    embedded::migrations::runner()
+        // The migrations of a later release are missing here, which is not a fault.
+        .set_abort_missing(false)
+        .set_grouped(true)
 }
 
+/// Applies what is new, in one transaction. A run that fails leaves nothing behind, not even the empty history.
 async fn apply(client: &mut Client) -> Result<Vec<String>, MigrateError> {
-    let report = runner().run_async(client).await.map_err(|error| {
+    let runner = runner();
+    let migrations: Vec<_> = runner
+        .get_migrations()
+        .iter()
+        .map(|migration| (migration.version(), migration.name()))
+        .collect();
+    preflight::check(client, &migrations).await?;
+    let had_history = preflight::history_exists(client).await?;
+    let report = runner.run_async(client).await;
+    if report.is_err() && !had_history {
+        let remove = "DROP TABLE IF EXISTS public.refinery_schema_history";
+        if let Err(error) = client.batch_execute(remove).await {
+            debug!(%error, "the history could not be removed");
+        }
+    }
+    let report = report.map_err(|error| {
         let is_edited = matches!(error.kind(), Kind::DivergentVersion(..));
         let is_locked = sqlstate(&error) == Some(&SqlState::LOCK_NOT_AVAILABLE);
         let cause = Cause::from_error("a migration failed", error);

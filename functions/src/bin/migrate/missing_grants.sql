@@ -2,11 +2,13 @@
 WITH role AS (
     SELECT $1::text AS name
 ), our_table AS (
-    SELECT attrelid AS oid,
-           max(pg_get_serial_sequence(format('public.%I', name), attname))::regclass AS sequence
-    FROM unnest($2::text[]) AS name
-    JOIN pg_attribute ON attrelid = to_regclass(format('public.%I', name)) AND attnum > 0 AND NOT attisdropped
-    GROUP BY attrelid
+    SELECT name, to_regclass(format('public.%I', name)) AS oid FROM unnest($2::text[]) AS name
+), our_sequence AS (
+    -- An insert needs the sequence of a serial column, but not that of an identity. Ids are also reserved ahead.
+    SELECT pg_get_serial_sequence(format('public.%I', name), attname)::regclass AS sequence
+    FROM our_table
+    JOIN pg_attribute ON attrelid = oid AND attnum > 0 AND NOT attisdropped
+    WHERE attidentity = '' OR attname = 'id'
 ), our_view AS (
     SELECT to_regclass(format('public.%I', name)) AS oid FROM unnest($3::text[]) AS name
 ), our_function AS (
@@ -20,17 +22,17 @@ SELECT format('GRANT USAGE ON SCHEMA public TO %I', name)
 FROM role
 WHERE NOT has_schema_privilege(name, 'public', 'USAGE')
 UNION ALL
-SELECT format('GRANT %s ON TABLE %s TO %I', string_agg(privilege, ', '), oid::regclass, name)
+SELECT format('GRANT %s ON TABLE %s TO %I', string_agg(privilege, ', '), oid::regclass, role.name)
 FROM role, our_table, unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS privilege
-WHERE NOT has_table_privilege(name, oid, privilege)
-GROUP BY oid, name
+WHERE NOT has_table_privilege(role.name, oid, privilege)
+GROUP BY oid, role.name
 UNION ALL
 SELECT format('GRANT SELECT ON TABLE %s TO %I', oid::regclass, name)
 FROM role, our_view
 WHERE oid IS NOT NULL AND NOT has_table_privilege(name, oid, 'SELECT')
 UNION ALL
 SELECT format('GRANT USAGE ON SEQUENCE %s TO %I', sequence, name)
-FROM role, our_table
+FROM role, our_sequence
 WHERE sequence IS NOT NULL AND NOT has_sequence_privilege(name, sequence, 'USAGE')
 UNION ALL
 SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, name)
@@ -39,4 +41,4 @@ WHERE oid IS NOT NULL AND NOT has_function_privilege(name, oid, 'EXECUTE')
 UNION ALL
 SELECT format('GRANT SELECT ON TABLE refinery_schema_history TO %I', name)
 FROM role
-WHERE NOT has_table_privilege(name, 'public.refinery_schema_history', 'SELECT')
+WHERE NOT has_table_privilege(name, to_regclass('public.refinery_schema_history'), 'SELECT')

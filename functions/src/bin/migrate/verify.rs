@@ -1,5 +1,4 @@
-//! Comparing the database's schema with what this build expects: the catalog of a freshly migrated database, which
-//! `sql/catalog.txt` holds.
+//! Whether the functions can do their work on this database, as their role.
 
 use shared::database::schema_version::CURRENT_VERSION;
 use tokio_postgres::Client;
@@ -7,177 +6,116 @@ use tokio_postgres::Client;
 use crate::connection::{MigrationConnection, read_version};
 use crate::error::MigrateError;
 use crate::migration_settings::MigrationSettings;
+use crate::smoke_test::{self, Outcome};
+use crate::{catalog, roles, sequences};
 
-const CATALOG: &str = include_str!("catalog.sql");
-
-/// What a freshly migrated database consists of: lines of a table ('' for none), an object and a description, between tabs.
-const EXPECTED: &str = include_str!("../../../../sql/catalog.txt");
-
-/// Text columns that may have more room: an adopted database keeps the type that it had.
-const MAY_BE_WIDER: [(&str, &str); 2] = [("session", "column token"), ("task", "column due_date")];
-
-const PRESENT: &str = "present";
-
-/// An object of the schema.
-#[derive(Debug)]
-struct Object<'a> {
-    /// `""` for an object that belongs to no table.
-    relation: &'a str,
-    name: &'a str,
-    description: &'a str,
+/// What a verification found.
+#[derive(Debug, Default)]
+pub(crate) struct Verification {
+    /// What keeps the functions from their work, or may do so: one line each.
+    pub(crate) differences: Vec<String>,
+    /// What an operator should know besides: one sentence each.
+    pub(crate) notes: Vec<String>,
+    /// Why the statements of the functions were not run, where they were not.
+    pub(crate) untested: Option<String>,
 }
 
-fn expected() -> impl Iterator<Item = Object<'static>> {
-    EXPECTED.lines().map(|line| {
-        let mut parts = line.splitn(3, '\t');
-        let mut part = || parts.next().unwrap_or_default();
-        Object {
-            relation: part(),
-            name: part(),
-            description: part(),
-        }
-    })
-}
-
-/// The names of the tables.
-pub(crate) fn tables() -> Vec<&'static str> {
-    relations("table")
-}
-
-/// The names of the views.
-pub(crate) fn views() -> Vec<&'static str> {
-    relations("view")
-}
-
-fn relations(kind: &str) -> Vec<&'static str> {
-    expected()
-        .filter(|object| object.name == kind)
-        .map(|object| object.relation)
-        .collect()
-}
-
-/// The signatures of the functions, trigger functions included.
-pub(crate) fn functions() -> Vec<&'static str> {
-    expected()
-        .filter_map(|object| object.name.strip_prefix("function "))
-        .collect()
-}
-
-/// Compares a database's schema with what this build expects. Changes nothing, and returns one line for each difference.
-pub(crate) async fn verify(settings: &MigrationSettings) -> Result<Vec<String>, MigrateError> {
+/// Verifies a database, and leaves nothing behind in it. Sequences advance.
+///
+/// # Errors
+/// [`MigrateError`] where it cannot be looked at.
+pub(crate) async fn verify(settings: &MigrationSettings) -> Result<Verification, MigrateError> {
     let client = MigrationConnection::open(&settings.database).await?.client;
-    let mut differences = differences(&client).await?;
+    let mut verification = verify_in_session(client, settings).await?;
+    verification
+        .differences
+        .extend(verification.untested.take());
+    Ok(verification)
+}
+
+/// Verifies a database in a session, which it closes.
+///
+/// The statements of the functions run only where nothing else was found: they would report it a second time.
+///
+/// # Errors
+/// [`MigrateError`] where it cannot be looked at.
+pub(crate) async fn verify_in_session(
+    client: Client,
+    settings: &MigrationSettings,
+) -> Result<Verification, MigrateError> {
+    let role = &settings.functions_role;
+    let mut differences = catalog::differences(&client).await?;
     let version = read_version(&client).await?;
     if version < CURRENT_VERSION {
         differences.push(format!(
             "schema version: found {version}; expected {CURRENT_VERSION} or later (run the migrations)"
         ));
+    } else {
+        differences.extend(roles::problems(&client, role).await?);
     }
-    Ok(differences)
-}
-
-/// The catalog of a freshly migrated database, as `sql/catalog.txt` holds it.
-pub(crate) async fn catalog(settings: &MigrationSettings) -> Result<String, MigrateError> {
-    let client = MigrationConnection::open(&settings.database).await?.client;
-    let objects = read_catalog(&client).await?.into_iter();
-    let mut lines: Vec<_> = objects
-        .filter(|(.., is_expected)| *is_expected)
-        .map(|(relation, name, description, _)| format!("{relation}\t{name}\t{description}\n"))
-        .collect();
-    // Not by the server, whose order depends on the collation.
-    lines.sort();
-    Ok(lines.concat())
-}
-
-async fn read_catalog(
-    client: &Client,
-) -> Result<Vec<(String, String, String, bool)>, MigrateError> {
-    // The descriptions are written without quotes around all names.
-    client
-        .batch_execute("SET quote_all_identifiers = off")
-        .await
-        .map_err(MigrateError::from_step("setting how names are written"))?;
-    let rows = client
-        .query_typed(CATALOG, &[])
-        .await
-        .map_err(MigrateError::from_step("reading the catalog"))?;
-    let object = |row: &tokio_postgres::Row| (row.get(0), row.get(1), row.get(2), row.get(3));
-    Ok(rows.iter().map(object).collect())
-}
-
-/// Compares the schema with the expected one: one line for each difference. An unknown object is not a difference.
-pub(crate) async fn differences(client: &Client) -> Result<Vec<String>, MigrateError> {
-    let catalog = read_catalog(client).await?;
-    let found = |relation: &str, name: &str| {
-        catalog
-            .iter()
-            .find(|(of, object, ..)| of == relation && object == name)
-            .map(|(_, _, description, _)| description.as_str())
+    differences.extend(interference(&client, role).await?);
+    differences.extend(encoding(&client).await?);
+    let lagging = sequences::find_lagging(&client).await?;
+    differences.extend(lagging.iter().map(sequences::Lag::describe));
+    let mut verification = Verification {
+        differences,
+        notes: notes(&client, settings).await?,
+        untested: None,
     };
-    let exists =
-        |relation: &str| found(relation, "table").is_some() || found(relation, "view").is_some();
-
-    let views = views();
-    let differences = expected().filter_map(|object| {
-        let Object {
-            relation,
-            name,
-            description,
-        } = object;
-        let is_relation = name == "table" || name == "view";
-        // Where the table is missing, so is everything in it.
-        if !relation.is_empty() && !exists(relation) && !is_relation {
-            return None;
+    if verification.differences.is_empty() {
+        match smoke_test::run(client, settings).await? {
+            Outcome::Passed => {}
+            Outcome::Failed(difference) => verification.differences.push(difference),
+            Outcome::NotRun(reason) => verification.untested = Some(reason),
         }
-        let label = match (relation, is_relation) {
-            ("", _) => name.to_owned(),
-            (_, true) => format!("{name} {relation}"),
-            (_, false) if views.contains(&relation) => format!("view {relation}, {name}"),
-            (_, false) => format!("table {relation}, {name}"),
-        };
-        let may_be_wider = MAY_BE_WIDER.contains(&(relation, name));
-        difference(&label, found(relation, name), description, may_be_wider)
-    });
-    Ok(differences.collect())
+    }
+    Ok(verification)
 }
 
-fn difference(
-    label: &str,
-    found: Option<&str>,
-    expected: &str,
-    may_be_wider: bool,
-) -> Option<String> {
-    let or_wider = if may_be_wider { ", or wider" } else { "" };
-    match found {
-        Some(found) if matches(found, expected, may_be_wider) => None,
-        Some(found) => Some(format!(
-            "{label}: found {found}; expected {expected}{or_wider}"
-        )),
-        None if expected == PRESENT => Some(format!("{label}: missing")),
-        None => Some(format!("{label}: missing; expected {expected}{or_wider}")),
-    }
+const INTERFERENCE: &str = include_str!("interference.sql");
+
+/// Objects outside of the expected schema that hide, change or refuse rows of our tables, one line each.
+async fn interference(client: &Client, role: &str) -> Result<Vec<String>, MigrateError> {
+    let (relations, names) = catalog::objects();
+    let rows = client
+        .query(INTERFERENCE, &[&relations, &names, &role])
+        .await
+        .map_err(MigrateError::from_step(
+            "looking for objects that interfere with the functions",
+        ))?;
+    let line = |row: &tokio_postgres::Row| {
+        let (relation, object, description): (&str, &str, &str) =
+            (row.get(0), row.get(1), row.get(2));
+        format!("table {relation}, {object}: {description}")
+    };
+    Ok(rows.iter().map(line).collect())
 }
 
-/// Whether a description is the expected one, or that of a text column with more room, where that is allowed.
-fn matches(found: &str, expected: &str, may_be_wider: bool) -> bool {
-    if found == expected {
-        return true;
-    }
-    match (text_column(found), text_column(expected)) {
-        (Some((length, rest)), Some((min_length, expected_rest))) => {
-            may_be_wider && length >= min_length && rest == expected_rest
-        }
-        _ => false,
-    }
+/// The difference where the database cannot store every text.
+async fn encoding(client: &Client) -> Result<Option<String>, MigrateError> {
+    let encoding = "SELECT current_setting('server_encoding')";
+    let row = client.query_one(encoding, &[]).await;
+    let found: String = row
+        .map_err(MigrateError::from_step("reading the database's encoding"))?
+        .get(0);
+    Ok((found != "UTF8").then(|| {
+        format!("database encoding: found {found}; expected UTF8, which can hold every text that a client sends")
+    }))
 }
 
-/// How many characters a text column has room for, and the rest of its description.
-fn text_column(description: &str) -> Option<(u32, &str)> {
-    if let Some(rest) = description.strip_prefix("character varying(") {
-        let (limit, rest) = rest.split_once(')')?;
-        return Some((limit.parse().ok()?, rest));
-    }
-    ["character varying", "text"]
-        .into_iter()
-        .find_map(|kind| Some((u32::MAX, description.strip_prefix(kind)?)))
+/// What the application's role can do although no function needs it, and `migrate` could not change.
+async fn notes(client: &Client, settings: &MigrationSettings) -> Result<Vec<String>, MigrateError> {
+    let Some(role) = &settings.application_role else {
+        return Ok(Vec::new());
+    };
+    let public = roles::public_privileges(client).await?.into_iter();
+    let refused = public.filter(|privilege| !privilege.is_ours);
+    Ok(refused
+        .map(|privilege| {
+            format!(
+                "every role, {} included, may create objects that no function needs; as {}, run {}",
+                role.name, privilege.owner, privilege.revoke
+            )
+        })
+        .collect())
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use tokio_postgres::config::{Host, SslNegotiation};
 
 use crate::config_errors::ConfigErrors;
+use crate::setting_text::{check_visible, is_quote};
 
 /// What a connection string looks like.
 pub(super) const EXAMPLE: &str =
@@ -19,11 +20,24 @@ pub(super) fn check_scheme<'a>(variable: &str, text: &'a str) -> Result<&'a str,
     if text.is_empty() {
         return Err(format!("{variable} is missing. {write}").into());
     }
-    if text.starts_with(['"', '\'']) || text.starts_with("psql ") {
+    let begins_with_name = text
+        .split_once('=')
+        .is_some_and(|(name, _)| !name.contains(':'));
+    if text.starts_with(is_quote)
+        || text.ends_with(is_quote)
+        || text.starts_with("psql ")
+        || (begins_with_name && text.contains("://"))
+    {
         return Err(format!(
-            "{variable} holds quotes or a command around the connection string. {write}"
+            "{variable} holds quotes, a command or a name around the connection string. {write}"
         )
         .into());
+    }
+    if text.starts_with(['<', '[', '(', '{', '$']) {
+        return Err(format!("{variable} is a placeholder, or stands in brackets. {write}").into());
+    }
+    if has_second_scheme(text) {
+        return Err(format!("{variable} holds more than one connection string. {write}").into());
     }
     let scheme = text
         .split(':')
@@ -44,11 +58,50 @@ pub(super) fn check_scheme<'a>(variable: &str, text: &'a str) -> Result<&'a str,
         "mysql" | "mariadb" => other_store("a MySQL database"),
         "file" => other_store("a file"),
         _ if scheme.starts_with("sqlite+") => other_store("an SQLite file"),
+        "jdbc" => Err(format!(
+            "{variable} is a connection string for Java, which writes it in another way. {write}"
+        )
+        .into()),
+        "http" | "https" => Err(format!(
+            "{variable} is the address of a page, not a connection string. {write}"
+        )
+        .into()),
         _ if scheme.starts_with("postgres") && scheme.contains('+') => Err(format!(
             "{variable} names another language's driver in its scheme; write postgresql:// instead."
         )
         .into()),
         _ => Err(format!("{variable} is not a PostgreSQL connection string. {write}").into()),
+    }
+}
+
+/// Whether a second connection string follows.
+fn has_second_scheme(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.matches("postgresql://").count() + text.matches("postgres://").count() > 1
+}
+
+/// Refuses a decoded name that a person could not read, or that holds quotes.
+pub(super) fn check_name(
+    variable: &str,
+    what: &str,
+    name: Option<&str>,
+    errors: &mut ConfigErrors,
+) {
+    let name = name.unwrap_or_default();
+    if name.contains('\0') {
+        // Reported for the password as well.
+        return;
+    }
+    errors.collect(check_visible(&format!("{variable}, in its {what},"), name));
+    if name.contains(is_quote) {
+        errors.push(format!(
+            "{variable} has quotes in its {what}. Write the {what} without them."
+        ));
+    }
+    if name.trim_matches(' ') != name {
+        errors.push(format!(
+            "{variable} has a space at the beginning or the end of its {what}. Remove it."
+        ));
     }
 }
 
