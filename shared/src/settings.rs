@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use crate::config_errors::ConfigErrors;
 use crate::database::DatabaseUrl;
 
+pub mod json;
+
 /// The shortest `SECRET_KEY` that is accepted, in bytes: the length of the output of HS256 (RFC 7518, 3.2).
 const MIN_SECRET_KEY_BYTES: usize = 32;
 
@@ -61,6 +63,7 @@ impl Settings {
     /// # Errors
     /// Every problem.
     pub fn from_env() -> Result<Self, ConfigErrors> {
+        json::check()?;
         Self::from_lookup(&variable)
     }
 
@@ -69,6 +72,7 @@ impl Settings {
     /// # Errors
     /// Every problem.
     pub fn database_from_env() -> Result<DatabaseUrl, ConfigErrors> {
+        json::check()?;
         trusted_database(&variable)
     }
 
@@ -110,11 +114,13 @@ pub(crate) fn require_lambda() -> Result<(), ConfigErrors> {
     )
 }
 
-/// A variable of the environment. An empty or blank one counts as missing: that is how deployments leave one out.
+/// A variable of the environment, or a member of the settings in JSON. An empty or blank one counts as missing: that is how
+/// deployments leave one out.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name)
         .ok()
         .filter(|value| !value.trim().is_empty())
+        .or_else(|| json::member(name))
 }
 
 /// `DATABASE_URL`.
