@@ -275,7 +275,7 @@ async fn a_key_is_rotated_in_three_steps_without_logging_out() {
     let database = TestDatabase::migrated().await;
     let [old, new] = [0, 1].map(|_| unique() + &unique());
     // What the secret holds: before, after each step, and after the last one.
-    let states = [
+    let secrets = [
         json!({"SECRET_KEY": old}),
         json!({"SECRET_KEY": old, "SECRET_KEY_PREVIOUS": new}),
         json!({"SECRET_KEY": new, "SECRET_KEY_PREVIOUS": old}),
@@ -286,7 +286,7 @@ async fn a_key_is_rotated_in_three_steps_without_logging_out() {
         environment.with("SETTINGS_JSON", state.to_string())
     };
     // While a step is deployed, each function is in the state before it or after it.
-    for (number, pair) in states.windows(2).enumerate() {
+    for (number, pair) in secrets.windows(2).enumerate() {
         for (issuer, verifier) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let register = Function::start("register", &environment(&pair[issuer])).await;
             let me = Function::start("me", &environment(&pair[verifier])).await;

@@ -10,4 +10,5 @@ mod openapi;
 mod routes;
 mod rust;
 mod template;
+mod transformed_template;
 mod workspace;
