@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -216,6 +217,42 @@ fn every_alarm_but_that_of_deployments_tells_someone() {
     assert_eq!(topic["Condition"], "HasAlarmEmail");
     let subscription = &topic["Properties"]["Subscription"][0];
     assert_eq!(subscription["Endpoint"], json!({"Ref": "AlarmEmail"}));
+}
+
+/// Evaluates an expression of CloudWatch for one point in time.
+const EVALUATE: &str = "
+import sys
+expression, errors, requests = sys.argv[1:]
+names = {'errors': int(errors), 'requests': int(requests), 'IF': lambda when, then, other: then if when else other}
+print(eval(expression.replace(' OR ', ' or '), names))";
+
+#[test]
+fn a_quiet_stack_that_is_wholly_down_rings() {
+    let alarm = &TEMPLATE["Resources"]["GatewayErrorsAlarm"]["Properties"];
+    let expression = alarm["Metrics"][0]["Expression"].as_str().expect("a text");
+    let threshold = alarm["Threshold"].as_f64().expect("a number");
+    // In five minutes: errors, requests, and whether the alarm rings.
+    for (errors, requests, rings) in [
+        (1, 1, true),
+        (2, 2, true),
+        (15, 15, true),
+        (3, 15, true),
+        (1_000, 10_000, true),
+        (0, 1, false),
+        (1, 15, false),
+        (3, 10_000, false),
+    ] {
+        let numbers = [errors.to_string(), requests.to_string()];
+        let mut python = Command::new("python3");
+        let output = python
+            .args(["-c", EVALUATE, expression])
+            .args(numbers)
+            .output();
+        let output = output.expect("python3");
+        let rate = String::from_utf8_lossy(&output.stdout);
+        let rate: f64 = rate.trim().parse().expect("a number");
+        assert_eq!(rate > threshold, rings, "{errors} of {requests}: {rate}");
+    }
 }
 
 #[test]
