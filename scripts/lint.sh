@@ -39,12 +39,21 @@ lint_workflows() {
 lint_template() {
   with_lock setup need python
   with_lock setup need_sam
+  with_lock setup need_parliament
   validate_template
+  check_deployment_policy
 }
 
 validate_template() {
   step "Validating and linting template.yaml"
   "$state/sam/bin/sam" validate --lint "$@"
+}
+
+# The policy for the role that deploys: the only JSON in the document.
+check_deployment_policy() {
+  step "Checking the IAM policy in docs/deployment.md"
+  awk '/^```json$/ { inside = 1; next } /^```$/ { inside = 0 } inside' docs/deployment.md |
+    PYTHONWARNINGS=ignore "$state/parliament/bin/parliament" || die "parliament found the problems above in the IAM policy in docs/deployment.md."
 }
 
 lint_rust() {

@@ -12,6 +12,9 @@ package_functions() {
   with_lock setup need_sam
   with_lock setup need_zig
   validate_template --config-env "$stage"
+  # GET /health names it.
+  COMMIT=$(git describe --always --dirty --abbrev=40 --match '' 2>/dev/null) || true
+  export COMMIT
   build_for_lambda --bins
   step "Packaging the functions in .aws-sam/build"
   "$state/sam/bin/sam" build --config-env "$stage"

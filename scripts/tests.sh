@@ -35,6 +35,11 @@ run_tests() {
     with_lock setup need_browser
   fi
 
+  if [ "$kind" = all ] || [ "$kind" = project ]; then
+    with_lock setup need python
+    with_lock setup need_sam
+  fi
+
   if [ "$kind" = unit ]; then
     with_lock setup need_build_tools
   elif { [ "$kind" = api ] || [ "$kind" = browser ]; } && [ -n "${BASE_URL:-}" ]; then

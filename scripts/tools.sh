@@ -13,6 +13,9 @@ actionlint_version=1.17.0
 shellcheck_version=0.11.0.1
 shfmt_version=4.2.0
 schemathesis_version=4.32.5
+parliament_version=1.6.4
+# parliament imports pkg_resources, which later versions no longer contain.
+setuptools_version=80.9.0
 cargo_deny_version=0.20.2
 cargo_machete_version=0.9.2
 # Wraps the reference implementation of Argon2, for the benchmark.
@@ -84,8 +87,15 @@ need_zig() {
 
 need_sam() {
   install_python_tools "$state/sam" "aws-sam-cli==$sam_version"
+  # For tests that transform the template.
+  export SAM_PYTHON=$state/sam/bin/python3
   # SAM requires a region even if it calls no service.
   export SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-us-east-1}
+}
+
+# Checks policies of AWS IAM.
+need_parliament() {
+  install_python_tools "$state/parliament" "parliament==$parliament_version" "setuptools==$setuptools_version"
 }
 
 # They are called by their paths, as $lint_tools/NAME.

@@ -4,18 +4,23 @@ use std::error::Error;
 use std::fmt;
 
 /// Why the settings cannot be used: a sentence for each problem that says what to write instead, and holds no secret.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConfigErrors(Vec<String>);
 
 impl ConfigErrors {
-    /// Adds a problem.
+    /// Adds a problem, unless it is there already.
     pub fn push(&mut self, sentence: impl Into<String>) {
-        self.0.push(sentence.into());
+        let sentence = sentence.into();
+        if !self.0.contains(&sentence) {
+            self.0.push(sentence);
+        }
     }
 
     /// The value of a result, or `None` with its problems added to these.
     pub fn collect<T>(&mut self, result: Result<T, Self>) -> Option<T> {
-        result.map_err(|errors| self.0.extend(errors.0)).ok()
+        result
+            .map_err(|errors| errors.0.into_iter().for_each(|error| self.push(error)))
+            .ok()
     }
 
     /// The value, where there are no problems.

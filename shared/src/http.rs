@@ -14,4 +14,4 @@ pub use app::App;
 pub use error::Error;
 pub use reply::Reply;
 pub use request::Request;
-pub use serve::{serve, serve_lazily};
+pub use serve::{serve, serve_lazily, serve_without_settings};

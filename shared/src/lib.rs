@@ -20,5 +20,5 @@ mod timestamp;
 pub mod validation;
 
 pub use cause::Cause;
-pub use http::{App, Error, Reply, Request, serve, serve_lazily};
+pub use http::{App, Error, Reply, Request, serve, serve_lazily, serve_without_settings};
 pub use job::{serve_events, serve_job};

@@ -17,6 +17,7 @@ use crate::config_errors::ConfigErrors;
 use crate::database::DatabaseUrl;
 use crate::setting_text::check_value;
 
+pub mod json;
 mod secret_key;
 
 const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
@@ -71,6 +72,7 @@ impl Settings {
     /// # Errors
     /// Every problem.
     pub fn from_env() -> Result<Self, ConfigErrors> {
+        json::check()?;
         Self::from_lookup(&variable)
     }
 
@@ -79,6 +81,7 @@ impl Settings {
     /// # Errors
     /// Every problem.
     pub fn database_from_env() -> Result<DatabaseUrl, ConfigErrors> {
+        json::check()?;
         trusted_database(&variable)
     }
 
@@ -133,13 +136,17 @@ pub(crate) fn require_lambda() -> Result<(), ConfigErrors> {
     )
 }
 
-/// A variable of the environment, without white space (in ASCII) around it. An empty one counts as missing: that is how
-/// deployments leave one out. What is not UTF-8 becomes U+FFFD, which [`check_value`] refuses.
+/// A variable of the environment, or a member of the settings in JSON, without white space (in ASCII) around it. An empty
+/// one counts as missing: that is how deployments leave one out. What is not UTF-8 becomes U+FFFD, which [`check_value`]
+/// refuses.
 pub fn variable(name: &str) -> Option<String> {
-    let value = std::env::var_os(name)?;
+    let value = std::env::var_os(name).unwrap_or_default();
     let value = value.to_string_lossy();
     let value = value.trim_ascii();
-    (!value.is_empty()).then(|| value.to_owned())
+    if value.is_empty() {
+        return json::member(name);
+    }
+    Some(value.to_owned())
 }
 
 /// A variable that [`check_value`] accepts.

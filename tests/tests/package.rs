@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::json;
+use tests::database::env_var;
 use tests::function::{Environment, Function, HttpEvent, binary};
 use tests::{size, template};
 
@@ -60,7 +61,7 @@ fn every_packaged_function_can_run_on_lambda() {
 }
 
 #[tokio::test]
-async fn a_packaged_function_responds_under_a_runtime() {
+async fn a_packaged_function_responds_with_its_commit() {
     let environment = Environment::default()
         .with(
             "DATABASE_URL",
@@ -69,8 +70,11 @@ async fn a_packaged_function_responds_under_a_runtime() {
         .with("SECRET_KEY", "a key that only this test uses, long enough");
     let function = Function::start("HealthFunction", &environment).await;
     let response = function.http(&HttpEvent::new("GET", "/health", &[])).await;
-    assert_eq!(
-        (response.status, response.body),
-        (200, json!({"status": "ok"}))
-    );
+    // `./dev package` sets it where there is a repository.
+    let commit = env_var("COMMIT");
+    let mut health = json!({"status": "ok"});
+    if let Some(commit) = commit {
+        health["commit"] = commit.into();
+    }
+    assert_eq!((response.status, response.body), (200, health));
 }

@@ -11,6 +11,9 @@ use shared::{App, Error, Reply, Request};
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
+    /// The commit that was packaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'static str>,
     #[serde(flatten)]
     database: Option<DatabaseHealth>,
 }
@@ -30,8 +33,12 @@ async fn health(request: Request, app: &'static App) -> Result<Reply, Error> {
     } else {
         None
     };
-    let status = "ok";
-    Reply::ok(&Health { status, database })
+    Reply::ok(&Health {
+        status: "ok",
+        // Only in this binary: another commit must not change the code of all functions.
+        commit: option_env!("COMMIT").filter(|commit| !commit.is_empty()),
+        database,
+    })
 }
 
 async fn check_database(app: &'static App) -> Result<DatabaseHealth, Error> {

@@ -32,7 +32,7 @@ where
     match start::<H>() {
         Ok(app) => {
             tokio::spawn(app.database.warm_up());
-            run(handler, app).await
+            run(move |request| handler(request, app)).await
         }
         Err(status) => status,
     }
@@ -45,8 +45,21 @@ where
     F: Future<Output = Result<Reply, Error>> + Send + 'static,
 {
     match start::<H>() {
-        Ok(app) => run(handler, app).await,
+        Ok(app) => run(move |request| handler(request, app)).await,
         Err(status) => status,
+    }
+}
+
+/// Like [`serve`], for a route that answers everyone the same: it has no settings, no secrets and no database.
+pub async fn serve_without_settings<H, F>(handler: H) -> ExitCode
+where
+    H: Fn(Request) -> F + Copy + Send + 'static,
+    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+{
+    telemetry::init(telemetry::crate_name_of::<H>());
+    match settings::require_lambda() {
+        Ok(()) => run(handler).await,
+        Err(errors) => telemetry::fail(&errors),
     }
 }
 
@@ -61,15 +74,15 @@ fn start<H>() -> Result<&'static App, ExitCode> {
     Ok(Box::leak(Box::new(App::new(settings))))
 }
 
-async fn run<H, F>(handler: H, app: &'static App) -> ExitCode
+async fn run<H, F>(handler: H) -> ExitCode
 where
-    H: Fn(Request, &'static App) -> F + Copy + Send + 'static,
+    H: Fn(Request) -> F + Copy + Send + 'static,
     F: Future<Output = Result<Reply, Error>> + Send + 'static,
 {
     let answer = move |request: lambda_http::Request| async move {
         let request = Request::from(request);
         let is_head = request.is_head();
-        let reply = log_answer(request, move |request| bounded(handler(request, app))).await;
+        let reply = log_answer(request, move |request| bounded(handler(request))).await;
         let reply = if is_head { reply.without_body() } else { reply };
         Ok::<_, Infallible>(Response::from(reply))
     };

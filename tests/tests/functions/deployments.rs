@@ -5,9 +5,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::put;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::database::TestDatabase;
-use tests::function::Function;
+use tests::function::{Environment, Function};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -46,10 +47,15 @@ impl CloudFormation {
         })
     }
 
-    /// The next response of the custom resource.
-    async fn next_response(&mut self) -> Value {
+    async fn next_body(&mut self) -> Value {
         let (has_content_type, body) = self.bodies.recv().await.expect("a response");
         assert!(!has_content_type);
+        body
+    }
+
+    /// The next response of the custom resource.
+    async fn next_response(&mut self) -> Value {
+        let body = self.next_body().await;
         assert_eq!(
             body["StackId"],
             "arn:aws:cloudformation:eu-central-1:000000000000:stack/todo/1"
@@ -180,5 +186,147 @@ async fn only_cloudformation_gets_a_response() {
     assert_eq!(cloudformation.next_response().await["Status"], "SUCCESS");
     let log = function.stop().await;
     assert_eq!(log.matches("nothing was sent").count(), 12, "{log}");
+}
+
+/// What `migrate` answers to an event of CloudFormation with these settings, with an unreachable database if it gets so far.
+async fn response_to(event: Value, environment: &Environment) -> Value {
+    let mut cloudformation = CloudFormation::start().await;
+    let mut event = event;
+    event["ResponseURL"] = cloudformation.url.clone().into();
+    let function = Function::start("migrate", environment).await;
+    let succeeded = function.invoke(event).await.is_ok();
+    let response = cloudformation.next_body().await;
+    assert_eq!(succeeded, response["Status"] == "SUCCESS", "{response}");
+    function.stop().await;
+    response
+}
+
+/// An event, whose URL is still missing.
+fn event(kind: &str) -> Value {
+    json!({
+        "RequestType": kind,
+        "StackId": "arn:aws:cloudformation:eu-central-1:000000000000:stack/todo/1",
+        "RequestId": "1",
+        "LogicalResourceId": "Migration",
+    })
+}
+
+/// Settings of every kind that are refused, with a part of the reason.
+fn refused_settings() -> Vec<(&'static str, &'static str, &'static str)> {
+    vec![
+        ("DATABASE_URL", "", "DATABASE_URL is missing"),
+        ("DATABASE_URL", "s3cret", "not a PostgreSQL connection"),
+        ("DATABASE_URL_UNPOOLED", "mysql://u:s3cret@h/d", "MySQL"),
+        ("SSL_CERT_FILE", "/nowhere/ca.crt", "/nowhere/ca.crt"),
+        ("SETTINGS_JSON", "{\"SECRET_KEY\": s3cret", "SETTINGS_JSON"),
+        ("OWNER_SETTINGS_JSON", "[\"s3cret\"]", "OWNER_SETTINGS"),
+        // Those that only the other functions read.
+        ("SECRET_KEY", "", "SECRET_KEY is missing"),
+        ("SECRET_KEY", "s3cret", "SECRET_KEY is too short"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "soon", "\"soon\""),
+        ("MAX_FAILED_LOGINS_PER_ACCOUNT", "few", "\"few\""),
+    ]
+}
+
+#[tokio::test]
+async fn refused_settings_fail_a_deployment_with_a_reason() {
+    let cases = refused_settings()
+        .into_iter()
+        .flat_map(|(name, value, expected)| {
+            ["Create", "Update"].map(move |kind| async move {
+                let environment = Environment::default().with(name, value);
+                let response = response_to(event(kind), &environment).await;
+                assert_eq!(response["Status"], "FAILED", "{name}");
+                let reason = response["Reason"].as_str().expect("a reason");
+                assert!(reason.contains(expected), "{name}: {reason}");
+                assert!(!reason.contains("s3cret"), "{name}: {reason}");
+            })
+        });
+    join_all(cases).await;
+}
+
+#[tokio::test]
+async fn a_stack_is_deleted_whatever_the_settings() {
+    let cases = refused_settings()
+        .into_iter()
+        .map(async |(name, value, _)| {
+            let environment = Environment::default().with(name, value);
+            let response = response_to(event("Delete"), &environment).await;
+            assert_eq!(response["Status"], "SUCCESS", "{name}: {response}");
+        });
+    join_all(cases).await;
+}
+
+#[tokio::test]
+async fn the_reason_names_every_problem_of_the_settings() {
+    let long = "x".repeat(3_000);
+    let environment = Environment::default()
+        .with(
+            "DATABASE_URL",
+            "postgresql://u@db.example.com/d?sslmode=prefer",
+        )
+        .with("DATABASE_URL_UNPOOLED", "")
+        .with("SECRET_KEY", "short")
+        .with("SSL_CERT_FILE", format!("/{long}"))
+        .with("ACCESS_TOKEN_EXPIRE_MINUTES", &long)
+        .with("MAX_REGISTRATIONS_PER_ADDRESS", &long);
+    let response = response_to(event("Create"), &environment).await;
+    assert!(response.to_string().len() <= 4096, "{response}");
+    let reason = response["Reason"].as_str().expect("a reason");
+    for problem in [
+        "sslmode",
+        "db.example.com",
+        "no password",
+        "SECRET_KEY is too short",
+        "SSL_CERT_FILE",
+        "ACCESS_TOKEN_EXPIRE_MINUTES",
+        "MAX_REGISTRATIONS_PER_ADDRESS",
+    ] {
+        assert!(reason.contains(problem), "{problem}: {reason}");
+    }
+    // No problem is named twice, although `migrate` and the functions read the same variable.
+    assert_eq!(reason.lines().count(), 7, "{reason}");
+}
+
+#[tokio::test]
+async fn every_event_with_a_response_url_is_answered() {
+    for event in [
+        json!({}),
+        json!({"RequestType": "Replace", "RequestId": "1"}),
+    ] {
+        let response = response_to(event, &Environment::default()).await;
+        assert_eq!(response["Status"], "FAILED");
+        let reason = response["Reason"].as_str().expect("a reason");
+        assert!(reason.contains("RequestType"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn other_events_fail_with_refused_settings_too() {
+    let environment = Environment::default().with("DATABASE_URL_UNPOOLED", "s3cret");
+    let function = Function::start("migrate", &environment).await;
+    let error = function.invoke(json!({})).await.expect_err("a failure");
+    let error = error.to_string();
+    assert!(error.contains("DATABASE_URL_UNPOOLED"), "{error}");
+    assert!(!error.contains("s3cret"), "{error}");
+    let log = function.stop().await;
+    assert!(log.contains("error: DATABASE_URL_UNPOOLED"), "{log}");
+}
+
+#[tokio::test]
+async fn deployments_migrate_with_settings_in_json() {
+    let database = TestDatabase::empty().await;
+    let value = |name| database.environment.value(name);
+    let settings =
+        json!({"DATABASE_URL": value("DATABASE_URL"), "SECRET_KEY": value("SECRET_KEY")});
+    let owner = json!({"DATABASE_URL_UNPOOLED": value("DATABASE_URL_UNPOOLED")});
+    let environment = database.environment.clone();
+    let environment = ["DATABASE_URL", "DATABASE_URL_UNPOOLED", "SECRET_KEY"]
+        .into_iter()
+        .fold(environment, Environment::without)
+        .with("SETTINGS_JSON", settings.to_string())
+        .with("OWNER_SETTINGS_JSON", owner.to_string());
+    let response = response_to(event("Create"), &environment).await;
+    assert_eq!(response["Status"], "SUCCESS", "{response}");
     database.drop().await;
 }

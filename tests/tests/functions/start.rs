@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use tests::database::TestDatabase;
 use tests::fixtures::Fixtures;
 use tests::function::{Environment, Function, HttpEvent, run};
 use tests::routes::{route, routes};
@@ -88,16 +90,22 @@ fn every_route_has_details_for_the_tests() {
 #[tokio::test]
 async fn no_function_starts_with_an_invalid_database_url() {
     let mut functions = openapi::functions();
+    functions.retain(|function| function != "docs");
     functions.extend(["migrate", "purge-sessions"].map(str::to_owned));
     for (url, message) in INVALID_URLS {
         let environment = Environment::default()
             .with("DATABASE_URL", url)
             .without("DATABASE_URL_UNPOOLED")
-            .without("ALLOW_LOCAL_DATABASE")
-            // A function that requests an event there gets no response and hangs.
+            .without("ALLOW_LOCAL_DATABASE");
+        // A function that requests an event there gets no response and hangs.
+        let on_lambda = environment
+            .clone()
             .with("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9");
         for function in &functions {
-            let output = run(function, &[], &environment).await;
+            // On Lambda, migrate requests events to tell CloudFormation what is wrong: see deployments.rs.
+            let is_migrate = function == "migrate";
+            let environment = if is_migrate { &environment } else { &on_lambda };
+            let output = run(function, &[], environment).await;
             assert_eq!(
                 output.status,
                 Some(1),
@@ -352,4 +360,122 @@ async fn psql_connects_to_the_place_that_the_functions_use() {
     let output = run("migrate", &["--psql", "/nowhere/psql"], &unpooled).await;
     assert_eq!(output.status, Some(1));
     assert!(output.text.contains("starting psql"), "{}", output.text);
+}
+
+#[tokio::test]
+async fn functions_read_their_settings_from_json() {
+    let environment = Environment::default();
+    let settings = json!({
+        "DATABASE_URL": environment.value("DATABASE_URL"),
+        "SECRET_KEY": environment.value("SECRET_KEY"),
+    });
+    let environment = environment
+        .without("DATABASE_URL")
+        .without("SECRET_KEY")
+        .with("SETTINGS_JSON", settings.to_string());
+    let function = Function::start("health", &environment).await;
+    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
+    let log = function.stop().await;
+    for name in ["DATABASE_URL", "SECRET_KEY"] {
+        assert!(!log.contains(settings[name].as_str().expect("a text")));
+    }
+}
+
+#[tokio::test]
+async fn plain_variables_override_the_settings_in_json() {
+    let json = r#"{"SECRET_KEY": "short", "DATABASE_URL": "mysql://", "ACCESS_TOKEN_EXPIRE_MINUTES": "soon"}"#;
+    let environment = Environment::default()
+        .with("SETTINGS_JSON", json)
+        .with("ACCESS_TOKEN_EXPIRE_MINUTES", "5");
+    let function = Function::start("health", &environment).await;
+    assert_eq!(function.http(&HttpEvent::deep_health()).await.status, 200);
+    // A blank one is none.
+    let environment = environment.with("SECRET_KEY", " ");
+    let output = run("health", &[], &environment).await;
+    assert!(
+        output.text.contains("SECRET_KEY is too short"),
+        "{}",
+        output.text
+    );
+}
+
+#[tokio::test]
+async fn settings_in_json_that_cannot_be_read_are_refused() {
+    for (json, message) in [
+        ("s3cret-password", "SETTINGS_JSON is not JSON"),
+        (
+            "[\"s3cret-password\"]",
+            "SETTINGS_JSON is not a JSON object",
+        ),
+        ("{\"SECRET_KEY\": [\"s3cret-password\"]}", "\"SECRET_KEY\""),
+    ] {
+        let environment = Environment::default().with("SETTINGS_JSON", json);
+        for function in ["login", "purge-sessions", "migrate"] {
+            let output = run(function, &[], &environment).await;
+            assert_eq!(output.status, Some(1), "{function}");
+            assert!(output.text.contains(message), "{}", output.text);
+            assert!(!output.text.contains(PASSWORD), "{}", output.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_in_three_steps_without_logging_out() {
+    let database = TestDatabase::migrated().await;
+    let [old, new] = [0, 1].map(|_| unique() + &unique());
+    // What the secret holds: before, after each step, and after the last one.
+    let secrets = [
+        json!({"SECRET_KEY": old}),
+        json!({"SECRET_KEY": old, "SECRET_KEY_PREVIOUS": new}),
+        json!({"SECRET_KEY": new, "SECRET_KEY_PREVIOUS": old}),
+        json!({"SECRET_KEY": new}),
+    ];
+    let environment = |state: &Value| {
+        let environment = database.environment.clone().without("SECRET_KEY");
+        environment.with("SETTINGS_JSON", state.to_string())
+    };
+    // While a step is deployed, each function is in the state before it or after it.
+    for (number, pair) in secrets.windows(2).enumerate() {
+        for (issuer, verifier) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let register = Function::start("register", &environment(&pair[issuer])).await;
+            let me = Function::start("me", &environment(&pair[verifier])).await;
+            let name = format!("user-{number}-{issuer}-{verifier}");
+            let body = json!({
+                "username": name,
+                "email": format!("{name}@example.com"),
+                "password": "long enough",
+            });
+            let request = HttpEvent::new("POST", "/api/auth/register", &[]).json(&body);
+            let registered = register.http(&request).await;
+            assert_eq!(registered.status, 201, "{}", registered.body);
+            let token = registered.body["access_token"].as_str().expect("a token");
+            let request = HttpEvent::new("GET", "/api/auth/me", &[]).bearer(token);
+            let status = me.http(&request).await.status;
+            assert_eq!(status, 200, "step {}: {issuer} {verifier}", number + 1);
+        }
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_documentation_needs_no_settings() {
+    let environment = ["DATABASE_URL", "SECRET_KEY", "SSL_CERT_FILE"]
+        .into_iter()
+        .fold(Environment::default(), Environment::without);
+    let function = Function::start("docs", &environment).await;
+    for path in ["/", "/docs", "/openapi.json"] {
+        let event = HttpEvent::new("GET", path, &[]).to_event();
+        let response = function.invoke(event).await.expect("a response");
+        assert_eq!(response["statusCode"], 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_purge_needs_no_secret_key() {
+    let database = TestDatabase::migrated().await;
+    let environment = database.environment.clone().without("SECRET_KEY");
+    let function = Function::start("purge-sessions", &environment).await;
+    let result = function.invoke(json!({})).await;
+    assert!(result.is_ok(), "{result:?}");
+    database.drop().await;
 }

@@ -12,4 +12,5 @@ mod routes;
 mod rust;
 mod smoke_test;
 mod template;
+mod transformed_template;
 mod workspace;

@@ -1,8 +1,9 @@
 //! What template.yaml has to say: schedules, origins, limits and permissions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tests::openapi::operations;
+use regex::Regex;
+use tests::openapi::{Operation, operations};
 use tests::{read, template};
 use yaml_rust2::Yaml;
 
@@ -62,34 +63,66 @@ fn cors_allows_configured_origins_without_credentials() {
     }
 }
 
+/// The default of a parameter that is a number.
+fn default_of(parameter: &str) -> i64 {
+    let parameters = template::section("Parameters");
+    let default = parameters[parameter]["Default"].as_i64();
+    default.unwrap_or_else(|| panic!("{parameter} has no default"))
+}
+
+/// The parameter that is the rate and the burst limit of routes.
+fn limit_of(settings: &Yaml) -> String {
+    let limits = ["ThrottlingRateLimit", "ThrottlingBurstLimit"];
+    let [rate, burst] = limits.map(|limit| settings[limit].as_str().expect("a parameter"));
+    assert_eq!(rate, burst);
+    rate.to_owned()
+}
+
 #[test]
-fn the_gateway_has_a_lower_limit_for_rate_limited_routes() {
+fn the_gateway_limits_routes_by_what_they_cost() {
     let api = properties_of_only("AWS::Serverless::HttpApi");
-    let limited = api["RouteSettings"].as_hash().expect("routes");
-    let limited: BTreeSet<_> = limited
-        .iter()
-        .map(|(route, settings)| {
-            for limit in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
-                assert_eq!(settings[limit].as_str(), Some("AuthThrottlingRate"));
-            }
-            route.as_str().expect("a route").to_owned()
-        })
+    let routes = api["RouteSettings"].as_hash().expect("routes").iter();
+    let limits: BTreeMap<_, _> = routes
+        .map(|(route, settings)| (route.as_str().expect("a route"), limit_of(settings)))
         .collect();
-    let mut rate_limited = operations();
-    rate_limited.retain(is_rate_limited);
-    let expected = rate_limited
+    let routes_with = |parameter: &str| {
+        let routes = limits.iter().filter(|(_, limit)| *limit == parameter);
+        routes.map(|(route, _)| (*route).to_owned()).collect()
+    };
+    let operations = operations();
+    let routes_of = |is_one: &dyn Fn(&Operation) -> bool| -> BTreeSet<_> {
+        let operations = operations.iter().filter(|operation| is_one(operation));
+        operations
+            .map(|operation| format!("{} {}", operation.method, operation.path))
+            .collect()
+    };
+    let hashing = routes_of(&is_rate_limited);
+    assert_eq!(hashing, routes_with("AuthThrottlingRate"));
+    let lists = routes_of(&|operation| operation.function == "list-tasks");
+    assert_eq!(lists, routes_with("ListThrottlingRate"));
+    let documents = ["GET /docs", "GET /openapi.json"].map(str::to_owned);
+    let documents = BTreeSet::from(documents);
+    assert_eq!(documents, routes_with("DocumentThrottlingRate"));
+    let count = hashing.len() + lists.len() + documents.len();
+    assert_eq!(limits.len(), count, "{limits:?}");
+
+    let others = limit_of(&api["DefaultRouteSettings"]);
+    assert_eq!(others, "ThrottlingRate");
+    for limit in limits.values() {
+        assert!(default_of(limit) < default_of(&others), "{limit}");
+    }
+    // Ten junk requests a second from one client must not keep all others from logging in.
+    assert!(default_of("AuthThrottlingRate") >= 50);
+
+    // The functions that hash a password, which costs much more than any other request.
+    let functions = operations
         .iter()
-        .map(|operation| format!("{} {}", operation.method, operation.path));
-    assert_eq!(limited, expected.collect());
-    let functions: BTreeSet<_> = rate_limited
-        .iter()
+        .filter(|operation| is_rate_limited(operation));
+    let functions: BTreeSet<_> = functions
         .map(|operation| operation.function.as_str())
         .collect();
-    // The functions that hash a password, which costs much more than any other request.
     let hashing = ["change-password", "delete-account", "login", "register"];
-    assert_eq!(functions.into_iter().collect::<Vec<_>>(), hashing);
-    let others = &api["DefaultRouteSettings"]["ThrottlingRateLimit"];
-    assert_eq!(others.as_str(), Some("ThrottlingRate"));
+    assert!(functions.into_iter().eq(hashing));
 }
 
 #[test]
@@ -97,18 +130,26 @@ fn the_functions_may_only_write_their_log() {
     let role = properties_of_only("AWS::IAM::Role");
     assert!(role["ManagedPolicyArns"].is_badvalue());
     let policies = role["Policies"].as_vec().expect("policies");
-    let statements = policies
-        .iter()
-        .filter_map(|policy| policy["PolicyDocument"]["Statement"].as_vec())
-        .flatten();
-    let statements: Vec<_> = statements.collect();
-    assert_eq!(statements.len(), 1, "{statements:?}");
-    let actions = statements[0]["Action"].as_vec().expect("a list").iter();
-    assert_eq!(
-        actions.filter_map(Yaml::as_str).collect::<Vec<_>>(),
-        ["logs:CreateLogStream", "logs:PutLogEvents"]
-    );
-    assert_eq!(statements[0]["Resource"].as_str(), Some("FunctionLogs.Arn"));
+    assert_eq!(policies.len(), 2, "{policies:?}");
+    let statement = |policy: &Yaml| {
+        let statements = policy["PolicyDocument"]["Statement"].as_vec();
+        let [statement] = &statements.expect("statements")[..] else {
+            panic!("{policy:?}");
+        };
+        let actions = statement["Action"].as_vec().expect("a list").iter();
+        let actions = actions.filter_map(Yaml::as_str).collect::<Vec<_>>();
+        (actions.join(" "), statement["Resource"].clone())
+    };
+    let (actions, resource) = statement(&policies[0]);
+    assert_eq!(actions, "logs:CreateLogStream logs:PutLogEvents");
+    assert_eq!(resource.as_str(), Some("FunctionLogs.Arn"));
+    // A condition of the role itself, so that it has the second policy before Lambda is told to trace.
+    let condition = policies[1].as_vec().expect("a condition");
+    assert_eq!(condition[0].as_str(), Some("IsTraced"));
+    let (actions, _) = statement(&condition[1]);
+    assert_eq!(actions, "xray:PutTraceSegments xray:PutTelemetryRecords");
+    assert_eq!(condition[2].as_str(), Some("AWS::NoValue"));
+    assert!(template::resources("AWS::IAM::Policy").is_empty());
     for (name, function) in template::functions() {
         let properties = &function["Properties"];
         let role = properties["Role"].as_str();
@@ -118,12 +159,113 @@ fn the_functions_may_only_write_their_log() {
 }
 
 #[test]
-fn every_log_group_has_a_retention_time() {
+fn every_log_group_has_a_retention_time_and_outlives_the_stack() {
     let logs = template::resources("AWS::Logs::LogGroup");
     assert_eq!(logs.len(), 2);
     for (name, log) in logs {
         let retention = log["Properties"]["RetentionInDays"].as_str();
         assert_eq!(retention, Some("LogRetentionDays"), "{name}");
+        let deletion = log["DeletionPolicy"].as_str();
+        assert_eq!(deletion, Some("RetainExceptOnCreate"), "{name}");
+        assert_eq!(
+            log["UpdateReplacePolicy"].as_str(),
+            Some("Retain"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn tags_are_those_of_the_stack() {
+    // A changed tag of a function would make SAM publish a version that Lambda refuses.
+    let template = read("template.yaml");
+    assert!(!template.contains("Tags:"));
+    let settings: toml::Table = read("samconfig.toml").parse().expect("TOML");
+    for stage in ["default", "staging", "production"] {
+        let tags = &settings[stage]["deploy"]["parameters"]["tags"];
+        let tags = tags.as_array().expect("tags");
+        assert!(tags.len() >= 2, "{stage}: {tags:?}");
+    }
+}
+
+#[test]
+fn every_parameter_in_samconfig_is_valid() {
+    let parameters = template::section("Parameters");
+    let settings: toml::Table = read("samconfig.toml").parse().expect("TOML");
+    for stage in ["staging", "production"] {
+        let overrides = &settings[stage]["deploy"]["parameters"]["parameter_overrides"];
+        for text in overrides.as_array().expect("a list") {
+            let text = text.as_str().expect("a text");
+            let (name, value) = text.split_once('=').expect("NAME=VALUE");
+            let parameter = &parameters[name];
+            assert!(!parameter.is_badvalue(), "{stage}: {name}");
+            // SAM splits an entry at blanks.
+            assert!(!value.contains(' '), "{stage}: {text}");
+            if let Some(allowed) = parameter["AllowedValues"].as_vec() {
+                let is_allowed = allowed.iter().any(|allowed| text_of(allowed) == value);
+                assert!(is_allowed, "{stage}: {text}");
+            }
+            if let Some(pattern) = parameter["AllowedPattern"].as_str() {
+                let pattern = Regex::new(&format!("^({pattern})$")).expect("a pattern");
+                let is_list = parameter["Type"].as_str() == Some("CommaDelimitedList");
+                let items = value.split(',').filter(|_| is_list);
+                let items: Vec<_> = items.chain((!is_list).then_some(value)).collect();
+                assert!(items.iter().all(|item| pattern.is_match(item)), "{text}");
+            }
+        }
+    }
+}
+
+fn text_of(value: &Yaml) -> String {
+    match value {
+        Yaml::String(text) | Yaml::Real(text) => text.clone(),
+        Yaml::Integer(number) => number.to_string(),
+        _ => panic!("{value:?}"),
+    }
+}
+
+#[test]
+fn only_exact_origins_are_accepted() {
+    let parameters = template::section("Parameters");
+    let pattern = &parameters["AllowedOrigins"]["AllowedPattern"];
+    let pattern = pattern.as_str().expect("a pattern");
+    let pattern = Regex::new(&format!("^({pattern})$")).expect("a pattern");
+    for origin in ["https://todo.example.com", "http://localhost:3000"] {
+        assert!(pattern.is_match(origin), "{origin}");
+    }
+    for origin in [
+        "*",
+        "",
+        " https://todo.example.com",
+        "https://todo.example.com/",
+        "https://*.example.com",
+        "todo.example.com",
+        "null",
+    ] {
+        assert!(!pattern.is_match(origin), "{origin}");
+    }
+}
+
+#[test]
+fn browsers_may_send_the_headers_of_tracing_libraries() {
+    let api = properties_of_only("AWS::Serverless::HttpApi");
+    let allowed = &api["CorsConfiguration"]["AllowHeaders"];
+    assert_eq!(allowed.as_str(), Some("AllowedHeaders"));
+    let parameters = template::section("Parameters");
+    let default = parameters["AllowedHeaders"]["Default"].as_str();
+    let default: Vec<_> = default.expect("a default").split(',').collect();
+    for header in [
+        "authorization",
+        "content-type",
+        "traceparent",
+        "tracestate",
+        "sentry-trace",
+        "baggage",
+        "if-match",
+        "if-none-match",
+        "idempotency-key",
+    ] {
+        assert!(default.contains(&header), "{header}");
     }
 }
 

@@ -4,9 +4,9 @@ mod document;
 
 use std::process::ExitCode;
 
-use shared::{App, Error, Reply, Request};
+use shared::{Error, Reply, Request};
 
-async fn docs(request: Request, _app: &'static App) -> Result<Reply, Error> {
+async fn docs(request: Request) -> Result<Reply, Error> {
     match request.last_segment() {
         "openapi.json" => Ok(document::OPENAPI.reply_to(&request)),
         "docs" => Ok(document::PAGE.reply_to(&request)),
@@ -16,5 +16,5 @@ async fn docs(request: Request, _app: &'static App) -> Result<Reply, Error> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::serve_lazily(docs).await
+    shared::serve_without_settings(docs).await
 }

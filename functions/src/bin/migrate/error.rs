@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use shared::Cause;
+use shared::config_errors::ConfigErrors;
 use shared::database::ConnectError;
 
 /// Why a run fails. The text holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MigrateError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] ConfigErrors),
     /// The database cannot be connected to.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -48,6 +52,14 @@ pub(crate) enum MigrateError {
     /// The schema differs from the expected one; the differences were reported before.
     #[error("the schema is not as this build expects it: {0} difference(s), named above")]
     Differs(usize),
+    /// CloudFormation asks for something that is neither Create, Update nor Delete.
+    #[error("the RequestType is neither Create, Update nor Delete")]
+    UnknownRequest,
+    /// The program itself failed.
+    #[error(
+        "a fault of migrate itself; its log has the place in a line that begins with \"panic\""
+    )]
+    Panicked,
     /// Anything else.
     #[error(transparent)]
     Failed(#[from] Cause),

@@ -6,10 +6,13 @@
 //! the catalog that `sql/catalog.txt` holds, `--check-settings` only checks whether the functions would accept the settings,
 //! and `--psql` becomes psql on the same database.
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
+use shared::config_errors::ConfigErrors;
 use shared::database::log_database;
 use shared::database::schema_version::CURRENT_VERSION;
 use shared::settings::{self, Settings};
@@ -17,7 +20,7 @@ use shared::telemetry;
 use tracing::{error, info, warn};
 
 use connection::MigrationConnection;
-use custom_resource::Event;
+use custom_resource::{Event, RequestType};
 use error::MigrateError;
 use migration_settings::{ApplicationRole, MigrationSettings};
 use migrations::{Migrated, migrate, version_in_use};
@@ -54,12 +57,14 @@ async fn main() -> ExitCode {
             Err(errors) => telemetry::fail(&errors),
         };
     }
+    if arguments.is_empty() && settings::is_on_lambda() {
+        return serve().await;
+    }
     let settings = match MigrationSettings::from_env() {
         Ok(settings) => settings,
         Err(errors) => return telemetry::fail(&errors),
     };
     let done = match arguments[..] {
-        [] if settings::is_on_lambda() => return serve(&settings).await,
         [] => migrate_on_command_line(&settings).await,
         ["--if-empty"] => migrate_if_empty(&settings).await,
         ["--verify"] => verify_on_command_line(&settings).await,
@@ -81,22 +86,51 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(settings: &MigrationSettings) -> ExitCode {
-    log_database(&settings.database);
+/// Serves events, even with settings that cannot be used: CloudFormation waits for the answer to each of its events.
+async fn serve() -> ExitCode {
+    let settings = MigrationSettings::from_env();
+    match &settings {
+        Ok(settings) => log_database(&settings.database),
+        Err(errors) => {
+            let _ = telemetry::fail(errors);
+        }
+    }
     shared::serve_events(async |event, time_left: Duration| {
         let time = time_left.saturating_sub(SHUTDOWN_MARGIN);
         let Some(event) = Event::from_json(&event) else {
-            return migrate_and_log(settings, time).await;
+            return migrate_and_log(settings.as_ref().map_err(Clone::clone)?, time).await;
         };
-        let result = if event.is_delete() {
-            Ok(Value::Null)
-        } else {
-            migrate_and_log(settings, time).await
-        };
+        let work = AssertUnwindSafe(answer(&event, &settings, time));
+        let result = work.catch_unwind().await;
+        let result = result.unwrap_or(Err(MigrateError::Panicked));
         event.respond(result.as_ref().map(|_| ())).await;
         result
     })
     .await
+}
+
+/// The result of an event of CloudFormation. The data does not belong to the stack, so its deletion always succeeds.
+async fn answer(
+    event: &Event,
+    settings: &Result<MigrationSettings, ConfigErrors>,
+    time: Duration,
+) -> Result<Value, MigrateError> {
+    match event.kind() {
+        RequestType::Delete => Ok(Value::Null),
+        RequestType::Create | RequestType::Update => migrate_and_log(usable(settings)?, time).await,
+        RequestType::Unknown => Err(MigrateError::UnknownRequest),
+    }
+}
+
+/// The settings of `migrate`, if all functions can use theirs too: their settings come from the same secrets, and nobody
+/// would see before their first request that they cannot.
+fn usable(
+    settings: &Result<MigrationSettings, ConfigErrors>,
+) -> Result<&MigrationSettings, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let settings = errors.collect(settings.as_ref().map_err(Clone::clone));
+    errors.collect(Settings::from_env());
+    errors.into_result(settings)
 }
 
 async fn migrate_and_log(

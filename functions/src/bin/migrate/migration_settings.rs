@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use shared::config_errors::ConfigErrors;
 use shared::database::{DatabaseUrl, Route};
-use shared::settings::{check_ca_file, database, local_allowed, variable};
+use shared::settings::{self, check_ca_file, database, local_allowed, variable};
 
 /// What `migrate` needs to know.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl MigrationSettings {
     /// # Errors
     /// Every problem.
     pub(crate) fn from_env() -> Result<Self, ConfigErrors> {
+        settings::json::check()?;
         let mut errors = ConfigErrors::default();
         let database = errors.collect(match trimmed("DATABASE_URL_UNPOOLED") {
             Some(url) => DatabaseUrl::parse("DATABASE_URL_UNPOOLED", &url, local_allowed(&trimmed)),
