@@ -11,13 +11,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, Type};
 
 use crate::auth::Caller;
-use crate::cause::Cause;
 use crate::database::{Database, Statement};
 use crate::http::Error;
 use crate::http::conditional::EntityTags;
 use crate::settings::AccountLimits;
 use fields::task_columns;
-use versioned::{entity_tag, version_tags};
+use versioned::{entity_tag, unexpected_outcome, version_tags};
 
 pub use creation::{Created, CreationKey, create};
 pub use fields::{NewTask, Priority, Task, TaskChanges};
@@ -188,13 +187,4 @@ pub async fn change(
         ("not found", _) => Err(Error::TaskNotFound),
         (outcome, _) => Err(unexpected_outcome(outcome)),
     }
-}
-
-/// An outcome that is a fault.
-fn unexpected_outcome(outcome: &str) -> Error {
-    Error::Internal(Cause::new(if outcome == "suppressed" {
-        "no task was written: a trigger or a rule in the database suppresses it".to_owned()
-    } else {
-        format!("the database says {outcome:?} of a task, which this build does not know")
-    }))
 }

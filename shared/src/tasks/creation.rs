@@ -4,8 +4,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::{Json, Type};
 
 use super::fields::{NewTask, Task, task_columns};
-use super::unexpected_outcome;
-use super::versioned::Versioned;
+use super::versioned::{Versioned, unexpected_outcome};
 use crate::auth::Caller;
 use crate::cause::Cause;
 use crate::database::{self, Database, Statement};

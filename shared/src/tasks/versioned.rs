@@ -6,6 +6,8 @@
 use tokio_postgres::Row;
 
 use super::fields::Task;
+use crate::cause::Cause;
+use crate::http::Error;
 use crate::http::conditional::{EntityTag, EntityTags};
 
 /// The number of the representation. A release whose answers have other fields than before has the next number.
@@ -44,4 +46,13 @@ pub(super) fn version_tags(tags: &EntityTags) -> Vec<&str> {
             .filter_map(|tag| tag.strip_prefix(REPRESENTATION))
             .collect(),
     }
+}
+
+/// The error for an outcome of a statement that is a fault.
+pub(super) fn unexpected_outcome(outcome: &str) -> Error {
+    Error::Internal(Cause::new(if outcome == "suppressed" {
+        "no task was written: a trigger or a rule in the database suppresses it".to_owned()
+    } else {
+        format!("the database says {outcome:?} of a task, which this build does not know")
+    }))
 }
