@@ -114,12 +114,15 @@ const RESERVE_USER_ID: Statement = Statement::idempotent_write(
     SELECT CASE WHEN retry_after IS NULL
                 THEN nextval(coalesce(
                     pg_get_serial_sequence('public."user"', 'id')::regclass,
-                    (SELECT pg_depend.refobjid
-                     FROM pg_attrdef
-                     JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum AND attname = 'id'
-                     JOIN pg_depend ON pg_depend.classid = 'pg_attrdef'::regclass AND pg_depend.objid = pg_attrdef.oid
-                     JOIN pg_sequence ON seqrelid = pg_depend.refobjid
-                     WHERE adrelid = 'public."user"'::regclass AND refclassid = 'pg_class'::regclass)::regclass
+                    (SELECT used.refobjid
+                     FROM pg_catalog.pg_attrdef AS column_default
+                     JOIN pg_catalog.pg_attribute AS id
+                       ON id.attrelid = column_default.adrelid AND id.attnum = column_default.adnum
+                     JOIN pg_catalog.pg_depend AS used
+                       ON used.classid = 'pg_catalog.pg_attrdef'::regclass AND used.objid = column_default.oid
+                     JOIN pg_catalog.pg_sequence ON pg_sequence.seqrelid = used.refobjid
+                     WHERE column_default.adrelid = 'public."user"'::regclass AND id.attname = 'id'
+                       AND used.refclassid = 'pg_catalog.pg_class'::regclass)::regclass
                 ))::integer
            END,
            retry_after
