@@ -6,13 +6,12 @@ use std::time::Instant;
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::auth::password;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+fn main() {
     let count = std::env::args().nth(1).and_then(|count| count.parse().ok());
     for _ in 0..count.unwrap_or(1) {
         let password = SecretString::from("correct horse battery");
         let started = Instant::now();
-        let hashed = password::hash(password).await;
+        let hashed = password::hash(&password);
         let elapsed = started.elapsed();
         assert!(hashed.is_ok_and(|hash| {
             hash.expose_secret()
