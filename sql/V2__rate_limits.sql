@@ -32,84 +32,92 @@ RETURN least((attempt).expires_at, CASE
     ELSE (attempt).last_used_at + window_length * power(2, least((attempt).strikes, 2))
 END);
 
--- What the limits say about an attempt that uses these keys: how many rows there are, the seconds to wait where a limit is
--- reached, and whether that is undecided. keys and max_attempts belong together, element by element.
---
--- Undecided: all limits that are reached were reached within the last three seconds. The passwords of these attempts may
--- still be being verified, and those that are right are refunded.
-CREATE FUNCTION public.attempt_refusal(
-    keys bytea[], max_attempts integer[], window_length interval, attempted_at timestamptz,
-    OUT existing bigint, OUT retry_after integer, OUT undecided boolean
-)
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT count(*),
-           ceil(extract(epoch FROM max(window_end) FILTER (WHERE is_reached) - attempted_at))::integer,
-           bool_and(attempt.last_used_at > attempted_at - interval '3 seconds') FILTER (WHERE is_reached)
-    FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
-    JOIN public.attempt ON attempt.key = bucket.key
-    CROSS JOIN public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end
-    CROSS JOIN LATERAL (
-        SELECT attempt.used >= bucket.max_attempts AND window_end > attempted_at AS is_reached
-    ) AS reached;
-END;
-
 -- Counts one attempt on each key, or on none: retry_after is NULL where it was counted, and otherwise the seconds to wait.
 --
 -- keys, user_ids and max_attempts belong together, element by element. An attempt that is refused counts on nothing.
+--
+-- undecided: all limits that are reached were reached within the last three seconds. The passwords of these attempts may
+-- still be being verified, and those that are right are refunded.
 CREATE FUNCTION public.consume_attempt(
     keys bytea[], user_ids integer[], max_attempts integer[], window_length interval,
     OUT retry_after integer, OUT undecided boolean
 )
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    attempted_at timestamptz := clock_timestamp();
-    refusal record;
+    attempted_at constant timestamptz := clock_timestamp();
+    existing bigint;
 BEGIN
     -- Most refusals are decided here, without a lock or a write.
-    SELECT * INTO refusal FROM public.attempt_refusal(keys, max_attempts, window_length, attempted_at);
-    IF refusal.retry_after IS NULL THEN
-        IF refusal.existing < cardinality(keys) THEN
+    SELECT count(*),
+           ceil(extract(epoch FROM max(window_end) FILTER (WHERE is_reached) - attempted_at)),
+           bool_and(last_used_at > attempted_at - interval '3 seconds') FILTER (WHERE is_reached)
+    INTO existing, retry_after, undecided
+    FROM (
+        SELECT window_end, attempt.last_used_at,
+               attempt.used >= bucket.max_attempts AND window_end > attempted_at AS is_reached
+        FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
+        JOIN public.attempt ON attempt.key = bucket.key
+        CROSS JOIN LATERAL (
+            SELECT public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end
+        ) AS attempt_window
+    ) AS bucket;
+    IF retry_after IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    -- The same once more with all rows locked, in the order of the keys: only now the counts of the attempts before this
+    -- one are complete. A purge may delete a row that has expired before it is locked.
+    LOOP
+        IF existing < cardinality(keys) THEN
             -- New rows refer to the account. It is locked before them, as a deletion does it: otherwise the two could wait
             -- for each other.
             PERFORM FROM public."user" WHERE id = ANY (user_ids) FOR KEY SHARE;
+            INSERT INTO public.attempt (key, user_id, used, window_started_at, last_used_at, expires_at)
+            SELECT bucket.key, bucket.user_id, 0, attempted_at, attempted_at, attempted_at + interval '1 day'
+            FROM unnest(keys, user_ids) AS bucket (key, user_id)
+            ORDER BY bucket.key
+            ON CONFLICT (key) DO NOTHING;
         END IF;
-        -- Locks all rows in the order of the keys, and makes those that are missing. A row that exists is locked although
-        -- it is not updated. Of an account that was deleted meanwhile no row is made.
-        INSERT INTO public.attempt (key, user_id, used, window_started_at, last_used_at, expires_at)
-        SELECT bucket.key, bucket.user_id, 0, attempted_at, attempted_at, attempted_at + interval '1 day'
-        FROM unnest(keys, user_ids) AS bucket (key, user_id)
-        WHERE bucket.user_id IS NULL OR EXISTS (SELECT FROM public."user" WHERE id = bucket.user_id)
-        ORDER BY bucket.key
-        ON CONFLICT (key) DO UPDATE SET used = attempt.used WHERE false;
-
-        -- Only now the counts of the attempts before this one are complete.
-        attempted_at := clock_timestamp();
-        SELECT * INTO refusal FROM public.attempt_refusal(keys, max_attempts, window_length, attempted_at);
-    END IF;
-    IF refusal.retry_after IS NULL THEN
-        UPDATE public.attempt
-        SET used = CASE WHEN bucket.window_end > attempted_at THEN attempt.used + 1 ELSE 1 END,
-            window_started_at = CASE
-                WHEN bucket.window_end > attempted_at THEN attempt.window_started_at ELSE attempted_at
-            END,
-            strikes = CASE
-                WHEN attempt.expires_at <= attempted_at THEN 0
-                WHEN attempt.used >= bucket.max_attempts THEN attempt.strikes + 1
-                ELSE attempt.strikes
-            END,
-            last_used_at = attempted_at,
-            expires_at = greatest(attempt.known_until, attempted_at + interval '1 day')
+        SELECT count(*),
+               ceil(extract(epoch FROM max(window_end) FILTER (WHERE is_reached) - attempted_at)),
+               bool_and(last_used_at > attempted_at - interval '3 seconds') FILTER (WHERE is_reached)
+        INTO existing, retry_after, undecided
         FROM (
-            SELECT bucket.key, bucket.max_attempts, window_end
+            SELECT window_end, attempt.last_used_at,
+                   attempt.used >= bucket.max_attempts AND window_end > attempted_at AS is_reached
             FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
-            JOIN public.attempt AS counted ON counted.key = bucket.key
-            CROSS JOIN public.attempt_window_end(counted, bucket.max_attempts, window_length) AS window_end
-        ) AS bucket
-        WHERE attempt.key = bucket.key;
+            JOIN public.attempt ON attempt.key = bucket.key
+            CROSS JOIN LATERAL (
+            SELECT public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end
+        ) AS attempt_window
+            ORDER BY attempt.key
+            FOR UPDATE OF attempt
+        ) AS bucket;
+        EXIT WHEN existing = cardinality(keys);
+    END LOOP;
+    IF retry_after IS NOT NULL THEN
+        RETURN;
     END IF;
-    retry_after := refusal.retry_after;
-    undecided := refusal.undecided;
+
+    UPDATE public.attempt
+    SET used = CASE WHEN bucket.window_end > attempted_at THEN attempt.used + 1 ELSE 1 END,
+        window_started_at = CASE
+            WHEN bucket.window_end > attempted_at THEN attempt.window_started_at ELSE attempted_at
+        END,
+        strikes = CASE
+            WHEN attempt.expires_at <= attempted_at THEN 0
+            WHEN attempt.used >= bucket.max_attempts THEN attempt.strikes + 1
+            ELSE attempt.strikes
+        END,
+        last_used_at = attempted_at,
+        expires_at = greatest(attempt.known_until, attempted_at + interval '1 day')
+    FROM (
+        SELECT counted.key, bucket.max_attempts,
+               public.attempt_window_end(counted, bucket.max_attempts, window_length) AS window_end
+        FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
+        JOIN public.attempt AS counted ON counted.key = bucket.key
+    ) AS bucket
+    WHERE attempt.key = bucket.key;
 END
 $$;
 

@@ -20,7 +20,7 @@ CREATE TABLE public.task_clock (
 
 -- What distinguishes this database from others with the same versions, for example from its own restored backup.
 CREATE TABLE public.task_epoch (
-    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    is_only boolean PRIMARY KEY GENERATED ALWAYS AS (true) STORED,
     epoch   text NOT NULL
 );
 INSERT INTO public.task_epoch (epoch) VALUES (substr(replace(gen_random_uuid()::text, '-', ''), 1, 12));

@@ -47,7 +47,6 @@ DROP FUNCTION public.refund_login_attempt(integer, bytea, boolean);
 DROP FUNCTION public.delete_account_attempts(integer, bytea);
 DROP FUNCTION public.account_attempt_key(integer);
 DROP FUNCTION public.consume_attempt(bytea[], integer[], integer[], interval);
-DROP FUNCTION public.attempt_refusal(bytea[], integer[], interval, timestamptz);
 DROP FUNCTION public.attempt_window_end(public.attempt, integer, interval);
 DROP TABLE public.attempt;
 

@@ -10,7 +10,7 @@ use super::verification::PasswordCheck;
 use crate::auth::password::{self, StoredHash};
 use crate::auth::rate_limit::{AdmissionWait, LoginAttempt, Requester};
 use crate::auth::{AccessToken, IssuedToken, Tokens};
-use crate::database::{Database, Statement};
+use crate::database::{self, Database, Statement};
 use crate::http::Error;
 use crate::telemetry;
 use crate::validation::{Body, Fields, InvalidInput, any_text};
@@ -51,7 +51,13 @@ pub async fn log_in(
 ) -> Result<AccessToken, Error> {
     let wait = AdmissionWait::start();
     let LoginLookup { account, attempt } = loop {
-        let lookup = look_up(database, requester, &credentials.email).await?;
+        let lookup = match look_up(database, requester, &credentials.email).await {
+            // The account was deleted while the attempt was being counted.
+            Err(database::Error::ForeignKeyViolation(_)) => {
+                look_up(database, requester, &credentials.email).await?
+            }
+            lookup => lookup?,
+        };
         if wait.is_admitted(lookup.attempt).await? {
             break lookup;
         }
@@ -138,9 +144,9 @@ async fn look_up(
     database: &Database,
     requester: &Requester,
     email: &str,
-) -> Result<LoginLookup, Error> {
+) -> Result<LoginLookup, database::Error> {
     let limits = &requester.limits;
-    let lookup = database
+    database
         .query_one(
             &SELECT_BY_EMAIL,
             &[
@@ -153,8 +159,7 @@ async fn look_up(
             ],
             LoginLookup::from_row,
         )
-        .await?;
-    Ok(lookup)
+        .await
 }
 
 // Returns no row where the account has another hash than the one that was verified, or is gone. The account's row stays

@@ -8,7 +8,7 @@ use super::verification::PasswordCheck;
 use crate::auth::Caller;
 use crate::auth::password::StoredHash;
 use crate::auth::rate_limit::{AdmissionWait, LoginAttempt, Requester};
-use crate::database::{Database, Statement};
+use crate::database::{self, Database, Statement};
 use crate::http::Error;
 
 /// The hash of the caller's password, and what the limits say about the attempt.
@@ -55,7 +55,12 @@ pub(super) async fn reauthenticate<'a>(
 ) -> Result<(PasswordCheck<'a>, LoginAttempt), Error> {
     let wait = AdmissionWait::start();
     loop {
-        let OwnHash { stored, attempt } = select_own(database, requester, caller).await?;
+        let own = match select_own(database, requester, caller).await {
+            // The account was deleted while the attempt was being counted.
+            Err(database::Error::ForeignKeyViolation(_)) => None,
+            own => own?,
+        };
+        let OwnHash { stored, attempt } = own.ok_or(Error::InvalidToken)?;
         if wait.is_admitted(attempt).await? {
             return Ok((PasswordCheck::new(password, stored), attempt));
         }
@@ -66,7 +71,7 @@ async fn select_own(
     database: &Database,
     requester: &Requester,
     caller: &Caller,
-) -> Result<OwnHash, Error> {
+) -> Result<Option<OwnHash>, database::Error> {
     let limits = &requester.limits;
     database
         .query_opt(
@@ -81,6 +86,5 @@ async fn select_own(
             ],
             OwnHash::from_row,
         )
-        .await?
-        .ok_or(Error::InvalidToken)
+        .await
 }

@@ -602,19 +602,32 @@ async fn nothing_of_a_deleted_account_stays() {
 }
 
 #[tokio::test]
-async fn a_login_during_the_deletion_of_its_account_is_401() {
-    let fixture = RateLimitFixture::new().await;
-    let holder = fixture.database.connect().await;
-    holder.batch_execute("BEGIN; DELETE FROM \"user\"").await;
-    let request = login_request(&fixture.email, PASSWORD, &random_address());
-    let (response, ()) = tokio::join!(fixture.login.http(&request), async {
-        fixture.database.wait_for_blocked_statements(1).await;
-        holder.batch_execute("COMMIT").await;
-    });
-    assert_eq!(response.status, 401, "{response:?}");
-    assert_eq!(fixture.counts(ON_ACCOUNT).await, json!([]));
-    assert_eq!(fixture.counts(ON_PAIR).await, json!([]));
-    fixture.database.drop().await;
+async fn a_password_during_the_deletion_of_its_account_is_401() {
+    let change = json!({"current_password": PASSWORD, "new_password": "another password"});
+    let change = HttpEvent::new("POST", "/api/auth/password", &[]).json(&change);
+    for (name, attempts_before) in [("login", 0), ("login", 1), ("change-password", 1)] {
+        let fixture = RateLimitFixture::new().await;
+        let (email, address) = (fixture.email.clone(), random_address());
+        let before = fixture
+            .login_statuses(attempts_before, &email, "wrong", &address)
+            .await;
+        assert_eq!(before.len(), attempts_before);
+        let function = Function::start(name, &fixture.environment).await;
+        let request = match name {
+            "login" => login_request(&email, PASSWORD, &address),
+            _ => change.clone().bearer(&fixture.token).source_ip(&address),
+        };
+        let holder = fixture.database.connect().await;
+        holder.batch_execute("BEGIN; DELETE FROM \"user\"").await;
+        let (response, ()) = tokio::join!(function.http(&request), async {
+            fixture.database.wait_for_blocked_statements(1).await;
+            holder.batch_execute("COMMIT").await;
+        });
+        assert_eq!(response.status, 401, "{name}: {response:?}");
+        assert_eq!(fixture.counts(ON_ACCOUNT).await, json!([]));
+        assert_eq!(fixture.counts("user_id IS NOT NULL").await, json!([]));
+        fixture.database.drop().await;
+    }
 }
 
 #[tokio::test]
