@@ -35,12 +35,13 @@ ALTER TABLE public.task
 CREATE UNIQUE INDEX IF NOT EXISTS idx_task_creation_key ON public.task (user_id, creation_key);
 CREATE INDEX IF NOT EXISTS idx_task_user_id_id ON public.task (user_id, id);
 
--- The bytes of a task's texts. A migration that adds a text adds it here.
-CREATE FUNCTION public.task_bytes(task public.task) RETURNS integer
+-- The bytes of a task's texts. It takes texts and no row, so that no column depends on it. A migration that adds a text adds
+-- it in a function of another name.
+CREATE FUNCTION public.task_bytes(title text, description text, due_date text, tags text, recursion_pattern text)
+RETURNS integer
 LANGUAGE sql IMMUTABLE
-RETURN octet_length(task.title) + coalesce(octet_length(task.description), 0)
-    + coalesce(octet_length(task.due_date), 0) + coalesce(octet_length(task.tags), 0)
-    + coalesce(octet_length(task.recursion_pattern), 0);
+RETURN octet_length(title) + coalesce(octet_length(description), 0) + coalesce(octet_length(due_date), 0)
+    + coalesce(octet_length(tags), 0) + coalesce(octet_length(recursion_pattern), 0);
 
 -- The text that identifies a version in this database. On Neon, a restored branch has another timeline.
 CREATE FUNCTION public.task_version_tag(version bigint) RETURNS text
@@ -82,7 +83,7 @@ BEGIN
             tasks = clock.tasks + change.tasks,
             bytes = clock.bytes + change.bytes
         FROM (
-            SELECT user_id, max(version) AS version, count(*) AS tasks, sum(public.task_bytes(added)) AS bytes
+            SELECT user_id, max(version) AS version, count(*) AS tasks, sum(public.task_bytes(title, description, due_date, tags, recursion_pattern)) AS bytes
             FROM added
             GROUP BY user_id
         ) AS change
@@ -93,7 +94,7 @@ BEGIN
             tasks = clock.tasks - change.tasks,
             bytes = clock.bytes - change.bytes
         FROM (
-            SELECT user_id, count(*) AS tasks, sum(public.task_bytes(removed)) AS bytes
+            SELECT user_id, count(*) AS tasks, sum(public.task_bytes(title, description, due_date, tags, recursion_pattern)) AS bytes
             FROM removed
             GROUP BY user_id
         ) AS change
@@ -106,9 +107,9 @@ BEGIN
         FROM (
             SELECT user_id, max(version) AS version, sum(tasks) AS tasks, sum(bytes) AS bytes
             FROM (
-                SELECT user_id, version, 1 AS tasks, public.task_bytes(added) AS bytes FROM added
+                SELECT user_id, version, 1 AS tasks, public.task_bytes(title, description, due_date, tags, recursion_pattern) AS bytes FROM added
                 UNION ALL
-                SELECT user_id, 0, -1, -public.task_bytes(removed) FROM removed
+                SELECT user_id, 0, -1, -public.task_bytes(title, description, due_date, tags, recursion_pattern) FROM removed
             ) AS row
             GROUP BY user_id
         ) AS change
@@ -151,7 +152,7 @@ CREATE TRIGGER advance_task_clock_after_delete AFTER DELETE ON public.task
 
 -- After the triggers, whose locks keep other sessions from changing a task until this transaction ends.
 INSERT INTO public.task_clock (user_id, version, tasks, bytes)
-SELECT account.id, coalesce(max(task.version), 0), count(task.id), coalesce(sum(public.task_bytes(task)), 0)
+SELECT account.id, coalesce(max(task.version), 0), count(task.id), coalesce(sum(public.task_bytes(task.title, task.description, task.due_date, task.tags, task.recursion_pattern)), 0)
 FROM public."user" AS account
 LEFT JOIN public.task ON task.user_id = account.id
 GROUP BY account.id;
@@ -200,7 +201,7 @@ BEGIN
         outcome := CASE WHEN task.creation_hash = hash THEN 'replayed' ELSE 'other task' END;
     ELSE
         task := jsonb_populate_record(NULL::public.task, new_task);
-        IF clock.tasks >= max_tasks OR clock.bytes + public.task_bytes(task) > max_bytes THEN
+        IF clock.tasks >= max_tasks OR clock.bytes + public.task_bytes(task.title, task.description, task.due_date, task.tags, task.recursion_pattern) > max_bytes THEN
             outcome := 'full';
         ELSE
             INSERT INTO public.task AS created (
@@ -250,13 +251,13 @@ BEGIN
         DELETE FROM public.task AS deleted WHERE deleted.id = task_id;
         outcome := CASE WHEN FOUND THEN 'done' ELSE 'suppressed' END;
     ELSE
-        growth := -public.task_bytes(task);
+        growth := -public.task_bytes(task.title, task.description, task.due_date, task.tags, task.recursion_pattern);
         IF operation = 'toggle' THEN
             task.completed := NOT task.completed;
         ELSE
             task := jsonb_populate_record(task, fields);
         END IF;
-        growth := growth + public.task_bytes(task);
+        growth := growth + public.task_bytes(task.title, task.description, task.due_date, task.tags, task.recursion_pattern);
         IF growth > 0 AND clock.bytes + growth > max_bytes THEN
             outcome := 'full';
         ELSE

@@ -51,7 +51,8 @@ pub(super) fn version_tags(tags: &EntityTags) -> Vec<&str> {
 /// The error for an outcome of a statement that is a fault.
 pub(super) fn unexpected_outcome(outcome: &str) -> Error {
     Error::Internal(Cause::new(if outcome == "suppressed" {
-        "no task was written: a trigger or a rule in the database suppresses it".to_owned()
+        "no task was created or changed: a trigger or a rule in the database suppresses it"
+            .to_owned()
     } else {
         format!("the database says {outcome:?} of a task, which this build does not know")
     }))

@@ -467,6 +467,8 @@ async fn the_application_role_gets_only_needed_privileges() {
             json!({"object": "session", "privileges": "DELETE INSERT SELECT UPDATE"}),
             json!({"object": "session_id_seq", "privileges": "USAGE"}),
             json!({"object": "task", "privileges": "DELETE INSERT SELECT UPDATE"}),
+            json!({"object": "task_clock", "privileges": "SELECT UPDATE"}),
+            json!({"object": "task_epoch", "privileges": "SELECT"}),
             json!({"object": "task_id_seq", "privileges": "USAGE"}),
             json!({"object": "user", "privileges": "DELETE INSERT SELECT UPDATE"}),
             json!({"object": "user_id_seq", "privileges": "USAGE"}),

@@ -39,11 +39,6 @@ async fn a_missing_object_is_told_from_a_missing_privilege() {
             SOMEONE_REMOVED,
         ),
         ("DROP VIEW active_session", 503, SOMEONE_REMOVED),
-        (
-            "ALTER TYPE priority_enum RENAME TO priority",
-            503,
-            SOMEONE_REMOVED,
-        ),
         ("REVOKE INSERT ON task FROM {role}", 500, PRIVILEGE),
         (
             "REVOKE USAGE ON SEQUENCE task_id_seq FROM {role}",

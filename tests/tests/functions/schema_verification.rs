@@ -107,11 +107,11 @@ const DRIFTS: [(&str, &[&str]); 34] = [
     ),
     (
         "DROP TRIGGER update_task_updated_at ON task",
-        &["table task, trigger update_task_updated_at: missing; expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION todo_set_updated_at()"],
+        &["table task, trigger update_task_updated_at: missing; expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION todo_set_task_version()"],
     ),
     (
         "CREATE OR REPLACE TRIGGER update_task_updated_at BEFORE UPDATE ON task FOR EACH ROW EXECUTE FUNCTION todo_set_updated_at()",
-        &["table task, trigger update_task_updated_at: found BEFORE UPDATE FOR EACH ROW EXECUTE FUNCTION todo_set_updated_at(); expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION todo_set_updated_at()"],
+        &["table task, trigger update_task_updated_at: found BEFORE UPDATE FOR EACH ROW EXECUTE FUNCTION todo_set_updated_at(); expected BEFORE UPDATE FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION todo_set_task_version()"],
     ),
     (
         "ALTER TABLE \"user\" DISABLE TRIGGER set_user_email_key",
@@ -194,7 +194,7 @@ async fn a_changed_view_and_a_changed_function_are_reported() {
         ),
         (
             "ALTER FUNCTION consume_attempt(bytea[], integer[], integer[], interval) RESET search_path",
-            "function consume_attempt(bytea[], integer[], integer[], interval): found RETURNS integer LANGUAGE plpgsql AS",
+            "function consume_attempt(bytea[], integer[], integer[], interval): found RETURNS record LANGUAGE plpgsql SET plan_cache_mode=force_generic_plan AS",
         ),
         (
             "DROP FUNCTION consume_registration_attempt",
