@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use serde_json::json;
 use tests::database::env_var;
 use tests::function::{Environment, Function, HttpEvent, binary};
-use tests::{size, template};
+use tests::{size, template, unique};
 
 /// The maximum size of a package in bytes. Lambda loads the whole package before it starts a function.
 const MAX_PACKAGE_BYTES: u64 = 3_670_016; // 3.5 MiB
+
+/// The same for `migrate`, which has the migrations and the code of all functions. No request waits for it.
+const MAX_MIGRATE_PACKAGE_BYTES: u64 = 4_718_592; // 4.5 MiB
 
 /// The minor version of glibc 2 on Lambda, which uses Amazon Linux 2023.
 const GLIBC_MINOR: u32 = 34;
@@ -26,7 +29,12 @@ fn packages() -> impl Iterator<Item = (String, PathBuf)> {
 fn every_package_is_below_the_size_limit() {
     for (name, program) in packages() {
         let bytes = size::zipped_bytes(&program);
-        assert!(bytes <= MAX_PACKAGE_BYTES, "{name}: {bytes} bytes");
+        let max = if name == "MigrateFunction" {
+            MAX_MIGRATE_PACKAGE_BYTES
+        } else {
+            MAX_PACKAGE_BYTES
+        };
+        assert!(bytes <= max, "{name}: {bytes} bytes");
     }
 }
 
@@ -65,9 +73,9 @@ async fn a_packaged_function_responds_with_its_commit() {
     let environment = Environment::default()
         .with(
             "DATABASE_URL",
-            "postgresql://role:password@ep-1.neon.tech/todo",
+            format!("postgresql://role:{}@ep-1.neon.tech/todo", unique()),
         )
-        .with("SECRET_KEY", "a key that only this test uses, long enough");
+        .with("SECRET_KEY", unique() + &unique());
     let function = Function::start("HealthFunction", &environment).await;
     let response = function.http(&HttpEvent::new("GET", "/health", &[])).await;
     // `./dev package` sets it where there is a repository.
