@@ -88,8 +88,8 @@ BEGIN
             FROM unnest(keys, max_attempts) AS bucket (key, max_attempts)
             JOIN public.attempt ON attempt.key = bucket.key
             CROSS JOIN LATERAL (
-            SELECT public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end
-        ) AS attempt_window
+                SELECT public.attempt_window_end(attempt, bucket.max_attempts, window_length) AS window_end
+            ) AS attempt_window
             ORDER BY attempt.key
             FOR UPDATE OF attempt
         ) AS bucket;

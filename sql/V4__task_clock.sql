@@ -83,7 +83,8 @@ BEGIN
             tasks = clock.tasks + change.tasks,
             bytes = clock.bytes + change.bytes
         FROM (
-            SELECT user_id, max(version) AS version, count(*) AS tasks, sum(public.task_bytes(title, description, due_date, tags, recursion_pattern)) AS bytes
+            SELECT user_id, max(version) AS version, count(*) AS tasks,
+                   sum(public.task_bytes(title, description, due_date, tags, recursion_pattern)) AS bytes
             FROM added
             GROUP BY user_id
         ) AS change
@@ -94,7 +95,8 @@ BEGIN
             tasks = clock.tasks - change.tasks,
             bytes = clock.bytes - change.bytes
         FROM (
-            SELECT user_id, count(*) AS tasks, sum(public.task_bytes(title, description, due_date, tags, recursion_pattern)) AS bytes
+            SELECT user_id, count(*) AS tasks,
+                   sum(public.task_bytes(title, description, due_date, tags, recursion_pattern)) AS bytes
             FROM removed
             GROUP BY user_id
         ) AS change
@@ -107,9 +109,13 @@ BEGIN
         FROM (
             SELECT user_id, max(version) AS version, sum(tasks) AS tasks, sum(bytes) AS bytes
             FROM (
-                SELECT user_id, version, 1 AS tasks, public.task_bytes(title, description, due_date, tags, recursion_pattern) AS bytes FROM added
+                SELECT user_id, version, 1 AS tasks,
+                       public.task_bytes(title, description, due_date, tags, recursion_pattern) AS bytes
+                FROM added
                 UNION ALL
-                SELECT user_id, 0, -1, -public.task_bytes(title, description, due_date, tags, recursion_pattern) FROM removed
+                SELECT user_id, 0, -1,
+                       -public.task_bytes(title, description, due_date, tags, recursion_pattern)
+                FROM removed
             ) AS row
             GROUP BY user_id
         ) AS change
@@ -152,7 +158,8 @@ CREATE TRIGGER advance_task_clock_after_delete AFTER DELETE ON public.task
 
 -- After the triggers, whose locks keep other sessions from changing a task until this transaction ends.
 INSERT INTO public.task_clock (user_id, version, tasks, bytes)
-SELECT account.id, coalesce(max(task.version), 0), count(task.id), coalesce(sum(public.task_bytes(task.title, task.description, task.due_date, task.tags, task.recursion_pattern)), 0)
+SELECT account.id, coalesce(max(task.version), 0), count(task.id),
+       coalesce(sum(public.task_bytes(task.title, task.description, task.due_date, task.tags, task.recursion_pattern)), 0)
 FROM public."user" AS account
 LEFT JOIN public.task ON task.user_id = account.id
 GROUP BY account.id;
@@ -180,8 +187,8 @@ $$;
 
 -- Creates a task, unless the user has one with this key, or the account would be too large.
 --
--- The outcome is `done`, `suppressed` where a trigger or a rule of others suppressed it, `replayed` where the key belongs to the same task, `other task` where it belongs to another one,
--- or `full`.
+-- The outcome is `done`, `suppressed` where a trigger or a rule of others suppressed it, `replayed` where the key belongs to
+-- the same task, `other task` where it belongs to another one, or `full`.
 CREATE FUNCTION public.todo_create_task(
     jti text, caller_id integer, new_task jsonb, key text, hash bytea, max_tasks integer, max_bytes bigint,
     OUT outcome text, OUT tag text, OUT task public.task
@@ -201,7 +208,9 @@ BEGIN
         outcome := CASE WHEN task.creation_hash = hash THEN 'replayed' ELSE 'other task' END;
     ELSE
         task := jsonb_populate_record(NULL::public.task, new_task);
-        IF clock.tasks >= max_tasks OR clock.bytes + public.task_bytes(task.title, task.description, task.due_date, task.tags, task.recursion_pattern) > max_bytes THEN
+        IF clock.tasks >= max_tasks
+            OR clock.bytes + public.task_bytes(
+                task.title, task.description, task.due_date, task.tags, task.recursion_pattern) > max_bytes THEN
             outcome := 'full';
         ELSE
             INSERT INTO public.task AS created (
@@ -224,8 +233,9 @@ $$;
 -- Changes a task, where its version is one of the expected ones; an asterisk stands for all. The operation is `update`,
 -- which sets these fields, `toggle` or `delete`.
 --
--- The outcome is `done`, `suppressed` where a trigger or a rule of others suppressed it, `not found`, `changed` where the version is another one, or `full` where the account would be
--- too large. An operation that makes a task no larger is always possible.
+-- The outcome is `done`, `suppressed` where a trigger or a rule of others suppressed it, `not found`, `changed` where the
+-- version is another one, or `full` where the account would be too large. An operation that makes a task no larger is always
+-- possible.
 CREATE FUNCTION public.todo_change_task(
     jti text, caller_id integer, task_id bigint, expected text[], operation text, fields jsonb, max_bytes bigint,
     OUT outcome text, OUT tag text, OUT task public.task

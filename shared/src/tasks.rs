@@ -16,7 +16,7 @@ use crate::http::Error;
 use crate::http::conditional::EntityTags;
 use crate::settings::AccountLimits;
 use fields::task_columns;
-use versioned::{entity_tag, unexpected_outcome, version_tags};
+use versioned::{Outcome, entity_tag, unexpected_outcome, version_tags};
 
 pub use creation::{Created, CreationKey, create};
 pub use fields::{NewTask, Priority, Task, TaskChanges};
@@ -176,15 +176,15 @@ pub async fn change(
                 (&fields, Type::JSONB),
                 (&limits.bytes, Type::INT8),
             ],
-            |row| (row.get::<_, String>(12), Versioned::from_outer_row(row)),
+            Outcome::from_row,
         )
         .await?;
-    let (outcome, task) = row.ok_or(Error::InvalidToken)?;
-    match (outcome.as_str(), task) {
+    let Outcome { name, task } = row.ok_or(Error::InvalidToken)?;
+    match (name.as_str(), task) {
         ("done", Some(task)) => Ok(task),
         ("changed", Some(task)) => Err(Error::TaskChanged(task.etag)),
         ("full", _) => Err(Error::AccountFull),
         ("not found", _) => Err(Error::TaskNotFound),
-        (outcome, _) => Err(unexpected_outcome(outcome)),
+        (name, _) => Err(unexpected_outcome(name)),
     }
 }

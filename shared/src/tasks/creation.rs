@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::{Json, Type};
 
 use super::fields::{NewTask, Task, task_columns};
-use super::versioned::{Versioned, unexpected_outcome};
+use super::versioned::{Outcome, Versioned, unexpected_outcome};
 use crate::auth::Caller;
 use crate::cause::Cause;
 use crate::database::{self, Database, Statement};
@@ -113,7 +113,7 @@ pub async fn create(
                 (&limits.tasks, Type::INT4),
                 (&limits.bytes, Type::INT8),
             ],
-            |row| (row.get::<_, String>(12), Versioned::from_outer_row(row)),
+            Outcome::from_row,
         )
         .await;
     let created = match created {
@@ -121,18 +121,18 @@ pub async fn create(
         Err(database::Error::ForeignKeyViolation(_)) => None,
         created => created?,
     };
-    let (outcome, task) = created.ok_or(Error::InvalidToken)?;
-    match (outcome.as_str(), task) {
+    let Outcome { name, task } = created.ok_or(Error::InvalidToken)?;
+    match (name.as_str(), task) {
         ("full", _) => Err(Error::AccountFull),
         ("other task", _) => {
             let message = "the key was used for another task";
             Err(violation(message, key.key.trim_start_matches("client:")).into())
         }
-        (outcome @ ("done" | "replayed"), Some(task)) => Ok(Created {
+        (name @ ("done" | "replayed"), Some(task)) => Ok(Created {
             task,
-            is_replayed: key.is_from_client && outcome == "replayed",
+            is_replayed: key.is_from_client && name == "replayed",
         }),
-        (outcome, _) => Err(unexpected_outcome(outcome)),
+        (name, _) => Err(unexpected_outcome(name)),
     }
 }
 

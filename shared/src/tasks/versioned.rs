@@ -32,6 +32,23 @@ impl Versioned<Task> {
     }
 }
 
+/// The result of a statement that writes a task.
+pub(super) struct Outcome {
+    /// What the statement did; its function in the database lists the names.
+    pub(super) name: String,
+    pub(super) task: Option<Versioned<Task>>,
+}
+
+impl Outcome {
+    /// From a row of a task's columns, the version and the name.
+    pub(super) fn from_row(row: &Row) -> Self {
+        Self {
+            name: row.get(12),
+            task: Versioned::from_outer_row(row),
+        }
+    }
+}
+
 /// The entity tag of a version.
 pub(super) fn entity_tag(version: &str) -> EntityTag {
     EntityTag::new(&format!("{REPRESENTATION}{version}"))
