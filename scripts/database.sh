@@ -56,7 +56,8 @@ use_throwaway_database() {
   throwaway_cluster=$(cluster_folder test-postgres)
   remove_cluster "$throwaway_cluster"
   make_cluster "$throwaway_cluster" "fsync = off" "synchronous_commit = off" "full_page_writes = off"
-  start_cluster "$throwaway_cluster" $((56432 + RANDOM % 1000))
+  # Below the ports that systems give to outgoing connections, as all ports that are chosen at random.
+  start_cluster "$throwaway_cluster" $((16432 + RANDOM % 1000))
   use_cluster "$throwaway_cluster"
 }
 

@@ -6,7 +6,7 @@
 # mode, like Neon's. Its files are in the cluster's folder, and it ends with this script.
 start_pooler() {
   local cluster=$1 folder=$1/pooler port place deadline=$((SECONDS + 10)) pooler
-  port=$(free_port $((57432 + RANDOM % 1000)))
+  port=$(free_port $((17432 + RANDOM % 1000)))
   mkdir -m 700 "$folder"
   # A copy, because the account that runs PgBouncer may not be able to enter .dev.
   cp "$tls/ca.crt" "$folder/ca.crt"
