@@ -304,39 +304,3 @@ BEGIN
     WHERE session.token_jti = jti AND session.user_id = caller_id;
 END
 $$;
-
--- The tasks of a user, ordered by id, after a row that has only the tag of the list and a state. The state is `known`
--- where the tag is a known one, `too large` where the tasks have more than max_bytes, and otherwise `complete`. Only then
--- are tasks read. An asterisk stands for all tags.
-CREATE FUNCTION public.todo_list_tasks(
-    jti text, caller_id integer, known text[], max_bytes bigint,
-    OUT id integer, OUT user_id integer, OUT title text, OUT description text, OUT due_date text, OUT priority text,
-    OUT tags text, OUT recursion_pattern text, OUT completed boolean, OUT created_at timestamp,
-    OUT updated_at timestamp, OUT tag text, OUT state text
-) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-BEGIN
-    SELECT public.task_version_tag(clock.version), CASE WHEN clock.bytes > max_bytes THEN 'too large' ELSE 'complete' END
-    INTO tag, state
-    FROM public.active_session AS session
-    JOIN public.task_clock AS clock ON clock.user_id = session.user_id
-    WHERE session.token_jti = jti AND session.user_id = caller_id;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    IF tag = ANY (known) OR '*' = ANY (known) THEN
-        state := 'known';
-    END IF;
-    RETURN NEXT;
-    IF state = 'complete' THEN
-        RETURN QUERY
-        SELECT task.id, task.user_id, task.title::text, task.description, task.due_date::text, task.priority::text,
-               task.tags, task.recursion_pattern::text, task.completed, task.created_at, task.updated_at,
-               NULL, NULL
-        FROM public.task
-        WHERE task.user_id = caller_id
-        ORDER BY task.id;
-    END IF;
-END
-$$;

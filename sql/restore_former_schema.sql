@@ -24,6 +24,15 @@ DROP FUNCTION public.todo_set_updated_at();
 
 DROP FUNCTION
     public.todo_list_tasks,
+    public.todo_task_sort_key,
+    public.todo_task_matches,
+    public.todo_date,
+    public.todo_tags,
+    public.todo_fold_case;
+DROP TYPE public.todo_task_query;
+DROP COLLATION public.todo_letters;
+
+DROP FUNCTION
     public.todo_get_task,
     public.todo_change_task,
     public.todo_create_task,

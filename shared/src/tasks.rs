@@ -1,13 +1,14 @@
 //! Tasks: statements and operations. `tasks/fields.rs` has the fields of a task and their rules.
 //!
-//! What a statement does is a function in the database (`sql/V4__task_clock.sql`): it checks, in the same round trip,
+//! What a statement does is a function in the database (`sql/V4__task_clock.sql`, `sql/V5__task_list.sql`): it checks, in the same round trip,
 //! that the caller's session is active, and returns no row where it is not.
 
 mod creation;
 mod fields;
+mod list;
+mod query;
 mod versioned;
 
-use tokio_postgres::Row;
 use tokio_postgres::types::{Json, Type};
 
 use crate::auth::Caller;
@@ -16,88 +17,13 @@ use crate::http::Error;
 use crate::http::conditional::EntityTags;
 use crate::settings::AccountLimits;
 use fields::task_columns;
-use versioned::{Outcome, entity_tag, unexpected_outcome, version_tags};
+use versioned::{Outcome, unexpected_outcome, version_tags};
 
 pub use creation::{Created, CreationKey, create};
 pub use fields::{NewTask, Priority, Task, TaskChanges};
+pub use list::{LIST, TaskList, list};
+pub use query::{CURSOR, TaskQuery};
 pub use versioned::Versioned;
-
-/// Selects the tasks of the user `$2`, with the session `$1`, after a row about the list; no tasks where the client has the
-/// version `$3`, or where they are more than `$4` bytes.
-pub const LIST: Statement = Statement::read(concat!(
-    "SELECT ",
-    task_columns!(),
-    ", task.tag, task.state FROM public.todo_list_tasks($1, $2, $3, $4) AS task"
-));
-
-/// A row of [`LIST`].
-enum ListRow {
-    /// The first one: whether the tasks follow, and the version of the list.
-    State {
-        state: String,
-        tag: String,
-    },
-    Task(Task),
-}
-
-impl ListRow {
-    fn from_row(row: &Row) -> Self {
-        match row.get(12) {
-            Some(state) => Self::State {
-                state,
-                tag: row.get(11),
-            },
-            None => Self::Task(Task::from_row(row)),
-        }
-    }
-}
-
-/// The caller's tasks, ordered by id; `None` where the client has this version of the list.
-///
-/// # Errors
-/// [`Error::TaskListTooLarge`] where they are more than `max_bytes`, so that no list can exhaust the memory of an instance;
-/// [`Error::InvalidToken`] where the session is not active.
-pub async fn list(
-    database: &Database,
-    caller: &Caller,
-    known: &EntityTags,
-    max_bytes: usize,
-) -> Result<Versioned<Option<Vec<Task>>>, Error> {
-    let limit = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-    let rows = database
-        .query(
-            &LIST,
-            &[
-                (&caller.session, Type::TEXT),
-                (&caller.user_id, Type::INT4),
-                (&version_tags(known), Type::TEXT_ARRAY),
-                (&limit, Type::INT8),
-            ],
-            max_bytes,
-            ListRow::from_row,
-        )
-        .await?
-        .ok_or(Error::TaskListTooLarge)?;
-    let mut rows = rows.into_iter();
-    let Some(ListRow::State { state, tag }) = rows.next() else {
-        return Err(Error::InvalidToken);
-    };
-    let content = match state.as_str() {
-        "known" => None,
-        "too large" => return Err(Error::TaskListTooLarge),
-        _ => Some(
-            rows.filter_map(|row| match row {
-                ListRow::Task(task) => Some(task),
-                ListRow::State { .. } => None,
-            })
-            .collect(),
-        ),
-    };
-    Ok(Versioned {
-        etag: entity_tag(&tag),
-        content,
-    })
-}
 
 /// Selects the task `$3` of the user `$2`, with the session `$1`.
 pub const GET: Statement = Statement::read(concat!(

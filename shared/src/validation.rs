@@ -4,11 +4,13 @@
 //!
 //! A type reads itself from a [`Body`] by asking [`Fields`] for one field after another. A broken rule is recorded and a
 //! default value returned, so that every broken rule is found; [`Fields::into_result`] then refuses all of them together.
+//! [`Parameters`] are the same for a [`Query`].
 
 mod body;
 mod error_offset;
 mod fields;
 mod mask;
+mod query;
 mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -16,5 +18,6 @@ mod violation;
 
 pub use body::Body;
 pub use fields::Fields;
-pub use rules::{RuleError, any_text, lax_bool, nullable, text};
+pub use query::{Parameters, Query};
+pub use rules::{RuleError, any_text, integer_text, lax_bool, nullable, text};
 pub use violation::{InvalidInput, Violation};

@@ -80,6 +80,23 @@ assert.equal(completion.data?.completed, true);
 const list = await client.GET("/api/{user_id}/tasks", { params: { path } });
 assert.deepEqual(list.data, [completion.data]);
 
+// A client that shows pages follows the links. Each one repeats the filters and the order.
+for (let day = 1; day <= 5; day++) {
+  const task = { title: `Day ${day}`, due_date: `1843-10-0${day}`, tags: "Journey" } satisfies NewTask;
+  await client.POST("/api/{user_id}/tasks", { params: { path }, body: task });
+}
+type ListQuery = NonNullable<paths["/api/{user_id}/tasks"]["get"]["parameters"]["query"]>;
+const titles: string[] = [];
+let query: ListQuery | undefined = { tag: ["journey"], due_from: "1843-10-02", sort: "-due_date", limit: 2 };
+while (query) {
+  const page = await client.GET("/api/{user_id}/tasks", { params: { path, query } });
+  titles.push(...(page.data ?? []).map((task) => task.title));
+  const next = /^<\?(.*)>; rel="next"$/.exec(page.response.headers.get("Link") ?? "")?.[1];
+  const cursor = next && new URLSearchParams(next).get("cursor");
+  query = cursor ? { ...query, cursor } : undefined;
+}
+assert.deepEqual(titles, ["Day 5", "Day 4", "Day 3", "Day 2"]);
+
 // The types reject what the API would reject.
 const rejection = await client.POST("/api/{user_id}/tasks", {
   params: { path },

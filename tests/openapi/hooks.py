@@ -226,6 +226,13 @@ def use_unused_key(context, case, kwargs):
         case.headers["Idempotency-Key"] = "not a key"
 
 
+@schemathesis.hook("before_call").apply_to(operation_id="listTasks")
+def continue_no_list(context, case, kwargs):
+    """Drops generated cursors, because only one from an answer is valid."""
+    if is_valid(case):
+        case.query.pop("cursor", None)
+
+
 @schemathesis.hook("before_call").apply_to(operation_id=["updateTask", "completeTask", "deleteTask"])
 def expect_current_version(context, case, kwargs):
     """Replaces the generated versions, which no task has, by one that every task has."""

@@ -115,9 +115,14 @@ impl TestDatabase {
     /// Creates a database with the tables of this build.
     pub async fn migrated() -> Self {
         let database = Self::empty().await;
-        let output = run("migrate", &[], &database.environment).await;
-        assert_eq!(output.status, Some(0), "{}", output.text);
+        database.migrate().await;
         database
+    }
+
+    /// Creates the tables of this build.
+    pub async fn migrate(&self) {
+        let output = run("migrate", &[], &self.environment).await;
+        assert_eq!(output.status, Some(0), "{}", output.text);
     }
 
     /// Creates a copy of a database that has no open connections.
@@ -127,8 +132,12 @@ impl TestDatabase {
 
     /// Creates a database without tables and with this encoding.
     pub async fn with_encoding(encoding: &str) -> Self {
-        let options = format!("TEMPLATE template0 LOCALE 'C' ENCODING '{encoding}'");
-        Self::create(&options).await
+        Self::with_locale(&format!("LOCALE 'C' ENCODING '{encoding}'")).await
+    }
+
+    /// Creates a database without tables and with these options of `CREATE DATABASE`, which concern its locale.
+    pub async fn with_locale(options: &str) -> Self {
+        Self::create(&format!("TEMPLATE template0 {options}")).await
     }
 
     async fn create(options: &str) -> Self {

@@ -28,7 +28,8 @@ struct DatabaseHealth {
 }
 
 async fn health(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let database = if request.query("deep") == Some("1") {
+    let is_deep = request.query().values("deep") == [b"1"];
+    let database = if is_deep {
         Some(check_database(app).await?)
     } else {
         None

@@ -173,7 +173,7 @@ impl Error {
             Self::TaskListTooLarge => text(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "task_list_too_large",
-                "Task list too large",
+                "Task list too large, ask for pages with limit",
             ),
             Self::Unavailable(_) => text(
                 StatusCode::SERVICE_UNAVAILABLE,

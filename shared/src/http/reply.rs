@@ -3,8 +3,9 @@
 use std::fmt;
 
 use lambda_http::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY,
-    RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LINK,
+    REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
@@ -156,6 +157,16 @@ impl Reply {
     #[must_use]
     pub fn with_etag(mut self, etag: &EntityTag) -> Self {
         self.headers.push((ETAG, etag.to_header()));
+        self
+    }
+
+    /// With a link to the next page, where there is one: the query of its URL (RFC 8288). It is relative to the path of the
+    /// request, whatever a stage or a mapping puts before that.
+    #[must_use]
+    pub fn with_next_page(mut self, query: Option<&str>) -> Self {
+        let link = query.map(|query| format!("<?{query}>; rel=\"next\""));
+        let link = link.and_then(|link| link.parse().ok());
+        self.headers.extend(link.map(|link| (LINK, link)));
         self
     }
 

@@ -14,7 +14,7 @@ use super::access_log::log_answer;
 use super::app::App;
 use super::error::Error;
 use super::reply::Reply;
-use super::request::{Request, without_uri};
+use super::request::{Request, take_query};
 use crate::cause::Cause;
 use crate::settings::{self, Settings};
 use crate::{database, telemetry, timeouts};
@@ -79,8 +79,7 @@ where
     H: Fn(Request) -> F + Copy + Send + 'static,
     F: Future<Output = Result<Reply, Error>> + Send + 'static,
 {
-    let answer = move |request: lambda_http::Request| async move {
-        let request = Request::from(request);
+    let answer = move |request: Request| async move {
         let is_head = request.is_head();
         let reply = log_answer(request, move |request| bounded(handler(request))).await;
         let reply = if is_head { reply.without_body() } else { reply };
@@ -91,8 +90,9 @@ where
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         let read = || {
             let payload = serde_json::from_str::<LambdaRequest>(event.payload.get()).ok()?;
-            let payload = without_uri(payload);
+            let (payload, query) = take_query(payload);
             let event = LambdaEvent::new(payload, event.context);
+            let answer = move |request| answer(Request::new(request, query.clone()));
             Some(Adapter::from(service_fn(answer)).call(event))
         };
         match catch_unwind(AssertUnwindSafe(read)) {

@@ -12,7 +12,7 @@ use crate::validation::{
 /// A task, as its owner sees it. The order of the fields is that of the contract.
 #[derive(Debug, Serialize)]
 pub struct Task {
-    id: i32,
+    pub(super) id: i32,
     user_id: i32,
     title: String,
     description: Option<String>,
@@ -54,7 +54,7 @@ impl Task {
 }
 
 /// How urgent a task is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Priority {
     /// More urgent than the others.
     High,
@@ -74,7 +74,7 @@ impl Priority {
         *self == Self::default()
     }
 
-    fn from_json(value: &RawValue) -> Result<Self, RuleError> {
+    pub(super) fn from_json(value: &RawValue) -> Result<Self, RuleError> {
         match serde_json::from_str::<String>(value.get())
             .unwrap_or_default()
             .as_str()

@@ -75,6 +75,7 @@ async fn answer(request: Request) -> Result<Response<String>, Error> {
             parameters.extend([
                 (&NO_VERSION as _, Type::TEXT_ARRAY),
                 (&i64::MAX as _, Type::INT8),
+                (&None::<Json<()>> as _, Type::JSONB),
             ]);
             tasks::LIST.sql()
         }

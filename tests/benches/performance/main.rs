@@ -7,6 +7,7 @@
 mod chart;
 mod growth;
 mod hashing;
+mod lists;
 mod logins;
 mod report;
 mod routes;
@@ -90,6 +91,8 @@ async fn main() {
     let throughput = throughput::measure(&own, effort.seconds).await;
     progress("Measuring requests as tables grow");
     let growth = growth::measure(effort.tasks, effort.rounds).await;
+    progress("Measuring filters, orders and pages of lists");
+    let lists = lists::measure(&own, effort.rounds).await;
     own.drop().await;
 
     let report = Report {
@@ -100,6 +103,7 @@ async fn main() {
         hashing,
         throughput,
         growth,
+        lists,
     };
     print!("{report}");
     let folder = root().join("target");

@@ -9,6 +9,7 @@ use tests::size;
 
 use crate::growth::Growth;
 use crate::hashing::Hashing;
+use crate::lists::ListTime;
 use crate::logins::Logins;
 use crate::routes::{Cold, RoundTrips, Warm};
 use crate::subject::{Kind, LISTED, Subject};
@@ -24,6 +25,7 @@ pub(crate) struct Report {
     pub(crate) hashing: Option<Hashing>,
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) growth: Vec<Growth>,
+    pub(crate) lists: Vec<ListTime>,
 }
 
 /// The results of a route or of a baseline. Times are medians, in milliseconds. The names are those in bench.json.
@@ -294,7 +296,30 @@ impl Report {
             targets.push(Target::new("hash / reference in C", ratio, 1.0));
         }
         targets.extend(self.growth_targets());
+        targets.extend(self.list_targets());
         targets
+    }
+
+    /// The limits of how lists grow with the number of the caller's tasks.
+    fn list_targets(&self) -> Vec<Target> {
+        let p50 = |name, own| {
+            let mut lists = self.lists.iter();
+            let found = lists.find(|list| list.name == name && list.own == own);
+            found.map_or(f64::NAN, |list| list.p50_ms)
+        };
+        let by_id = ["first page by id", "last page by id", "first page by -id"].map(|name| {
+            let ratio = p50(name, 100_000) / p50(name, 100);
+            Target::new(format!("p50 of the {name}, 100000 tasks / 100"), ratio, 1.1)
+        });
+        let by_key = ["first page by title", "first page by due_date"].map(|name| {
+            let per_thousand = (p50(name, 10_000) - p50(name, 1_000)) / 9.0;
+            Target::new(
+                format!("ms of the {name} for 1000 more tasks"),
+                per_thousand,
+                0.5,
+            )
+        });
+        by_id.into_iter().chain(by_key).collect()
     }
 
     /// The limits of growth between the last two sizes of the table.
@@ -339,6 +364,7 @@ impl Report {
             })),
             "throughput": self.throughput,
             "growth": self.growth,
+            "lists": self.lists,
             "targets": self.targets(),
         })
     }
@@ -419,6 +445,10 @@ impl fmt::Display for Report {
                 "{:18} {:17} {:9.2} {:10.2}",
                 row.tasks, row.own, row.get_p50_ms, row.list_p50_ms
             )?;
+        }
+        writeln!(to, "\nlist                     of the caller's   p50, ms")?;
+        for row in &self.lists {
+            writeln!(to, "{:24} {:15} {:9.2}", row.name, row.own, row.p50_ms)?;
         }
         writeln!(to, "\ntargets")?;
         for target in self.targets() {

@@ -153,7 +153,7 @@ async fn a_list_that_is_too_large_is_refused_before_it_is_read() {
     for _ in 0..2 {
         assert_eq!(
             account.list().await,
-            json!({"detail": "Task list too large"})
+            json!({"detail": "Task list too large, ask for pages with limit"})
         );
     }
     let log = account.list.stop().await;

@@ -178,7 +178,10 @@ async fn a_list_above_the_lambda_limit_is_413() {
         let response = function.http(&list).await;
         assert_eq!(response.status, status);
         if status == 413 {
-            assert_eq!(response.body, json!({"detail": "Task list too large"}));
+            assert_eq!(
+                response.body,
+                json!({"detail": "Task list too large, ask for pages with limit"})
+            );
         }
     }
     // The instance still works.

@@ -26,5 +26,6 @@ mod start;
 mod stored_values;
 mod strange_events;
 mod task_clock;
+mod task_lists;
 mod telemetry;
 mod trusted_proxies;

@@ -15,7 +15,8 @@ use shared::auth::{self, Caller, Tokens, active_session};
 use shared::database::Database;
 use shared::http::conditional::EntityTags;
 use shared::settings::{AccountLimits, Settings, variable};
-use shared::tasks::{self, Change, CreationKey, NewTask, TaskChanges};
+use shared::tasks::{self, Change, CreationKey, NewTask, TaskChanges, TaskQuery};
+use shared::validation::Query;
 use shared::{Cause, Error};
 use tokio_postgres::Client;
 
@@ -237,11 +238,26 @@ impl<'a> SmokeTest<'a> {
             created.push(task);
         }
 
-        let step = Step("list the tasks");
-        let nothing = EntityTags::Listed(Vec::new());
-        let list = tasks::list(self.database, caller, &nothing, usize::MAX).await;
-        let list = step.result(list)?.content;
-        step.require_equal(&step.answer(Ok::<_, Error>(list))?, &json!(created))?;
+        for (query, expected) in [
+            ("", &created[..]),
+            (
+                "q=TITLE&completed=no&priority=Low&sort=-id&limit=1",
+                &created[1..],
+            ),
+            ("tag=ONE&tag=two&q=%F0%9F%98%80&sort=title", &created[..1]),
+            ("sort=due_date&limit=1", &created[..1]),
+            (
+                "due_from=0001-01-01&due_to=9999-12-31&sort=-created_at",
+                &[],
+            ),
+        ] {
+            let step = Step("list tasks");
+            let nothing = EntityTags::Listed(Vec::new());
+            let query = step.result(TaskQuery::from_query(&Query::new(query.to_owned())))?;
+            let list = tasks::list(self.database, caller, &nothing, &query, usize::MAX).await;
+            let list = step.result(list)?.content;
+            step.require_equal(&step.answer(Ok::<_, Error>(list))?, &json!(expected))?;
+        }
 
         let step = Step("change a task");
         let task = created.swap_remove(0);
