@@ -159,10 +159,10 @@ fn set<T: Ord>(mut values: Vec<T>) -> Option<Vec<T>> {
 /// The rule for a date as YYYY-MM-DD.
 fn date(value: &RawValue) -> Result<String, RuleError> {
     let date: Option<String> = serde_json::from_str(value.get()).ok();
-    // The parser also accepts other forms, such as 20261123.
+    // The parser also accepts other forms, such as 20261123, and years of more digits.
     date.filter(|date| {
-        date.parse::<Date>()
-            .is_ok_and(|parsed| parsed.to_string() == *date)
+        let parsed = date.parse::<Date>();
+        date.len() == "YYYY-MM-DD".len() && parsed.is_ok_and(|parsed| parsed.to_string() == *date)
     })
     .ok_or_else(|| RuleError::value_error("the value must be a date in the form YYYY-MM-DD"))
 }
