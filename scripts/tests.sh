@@ -190,9 +190,10 @@ check_logs() {
 }
 
 soak() {
-  [ $# -le 1 ] || refuse_arguments "${@:2}"
-  export SOAK_REQUESTS=${1:-20000}
+  [ $# -le 2 ] || refuse_arguments "${@:3}"
+  export SOAK_REQUESTS=${1:-20000} SOAK_SECONDS=${2:-60}
   [[ $SOAK_REQUESTS =~ ^[1-9][0-9]{0,6}$ ]] || refuse_usage "'$SOAK_REQUESTS' is not a number of requests"
+  [[ $SOAK_SECONDS =~ ^[1-9][0-9]{0,3}$ ]] || refuse_usage "'$SOAK_SECONDS' is not a number of seconds"
   run_tests functions soak
 }
 

@@ -48,12 +48,50 @@ CREATE FUNCTION public.task_version_tag(version bigint) RETURNS text
 LANGUAGE sql STABLE
 RETURN concat_ws('-', (SELECT epoch FROM public.task_epoch), current_setting('neon.timeline_id', true), version);
 
--- Locks the clock, and gives the changed row the next version. All rows of one statement get the same.
-CREATE FUNCTION public.todo_set_task_version() RETURNS trigger
+-- A version that nothing has had yet: the microseconds since 1970, which no clock reaches by counting.
+CREATE FUNCTION public.todo_unused_task_version() RETURNS bigint
+LANGUAGE sql VOLATILE
+RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+
+-- Makes the clock of a user agree with the tasks, and creates it where it is missing. Triggers do not run everywhere: rows
+-- can be imported or replicated without them. What the clock was before is unknown then, so the version is an unused one.
+CREATE FUNCTION public.todo_repair_task_clock(owner_id integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    INSERT INTO public.task_clock (user_id, version, tasks, bytes)
+    SELECT account.id, 0, 0, 0 FROM public."user" AS account WHERE account.id = owner_id
+    ON CONFLICT DO NOTHING;
+    -- From here on no other transaction changes these tasks.
+    PERFORM FROM public.task_clock AS clock WHERE clock.user_id = owner_id FOR UPDATE;
+    UPDATE public.task_clock AS clock
+    SET version = greatest(clock.version + 1, counted.version, public.todo_unused_task_version()),
+        tasks = counted.tasks,
+        bytes = counted.bytes
+    FROM (
+        SELECT max(task.version) AS version, count(*) AS tasks,
+               coalesce(sum(public.task_bytes(task.title, task.description, task.due_date, task.tags,
+                                              task.recursion_pattern)), 0) AS bytes
+        FROM public.task
+        WHERE task.user_id = owner_id
+    ) AS counted
+    WHERE clock.user_id = owner_id;
+EXCEPTION
+    WHEN foreign_key_violation THEN
+        -- The account was deleted meanwhile.
+        NULL;
+END
+$$;
+
+-- Locks the clock, and gives the changed row the next version. All rows of one statement get the same, unless one is ahead
+-- of the clock.
+CREATE FUNCTION public.todo_set_task_version() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    previous bigint := 0;
+BEGIN
     IF TG_OP = 'UPDATE' THEN
-        NEW.version := OLD.version;
+        previous := OLD.version;
+        NEW.version := previous;
         IF NEW IS NOT DISTINCT FROM OLD THEN
             RETURN NEW;
         END IF;
@@ -63,11 +101,16 @@ BEGIN
             clock_timestamp() AT TIME ZONE 'utc'
         );
     END IF;
-    SELECT clock.version + 1
-    INTO NEW.version
-    FROM public.task_clock AS clock
-    WHERE clock.user_id = NEW.user_id
-    FOR UPDATE;
+    FOR attempt IN 1..2 LOOP
+        SELECT greatest(clock.version, previous) + 1
+        INTO NEW.version
+        FROM public.task_clock AS clock
+        WHERE clock.user_id = NEW.user_id
+        FOR UPDATE;
+        EXIT WHEN FOUND;
+        PERFORM public.todo_repair_task_clock(NEW.user_id);
+    END LOOP;
+    -- Where there is no such user, the foreign key refuses the row.
     NEW.version := coalesce(NEW.version, 0);
     RETURN NEW;
 END
@@ -101,6 +144,10 @@ BEGIN
             GROUP BY user_id
         ) AS change
         WHERE clock.user_id = change.user_id;
+    ELSIF TG_OP = 'TRUNCATE' THEN
+        UPDATE public.task_clock AS clock
+        SET version = clock.version + 1, tasks = 0, bytes = 0
+        WHERE clock.tasks <> 0;
     ELSE
         UPDATE public.task_clock AS clock
         SET version = greatest(change.version, clock.version + CASE WHEN change.tasks < 0 THEN 1 ELSE 0 END),
@@ -156,6 +203,9 @@ CREATE TRIGGER advance_task_clock_after_delete AFTER DELETE ON public.task
     REFERENCING OLD TABLE AS removed
     FOR EACH STATEMENT EXECUTE FUNCTION public.todo_advance_task_clock();
 
+CREATE TRIGGER advance_task_clock_after_truncate AFTER TRUNCATE ON public.task
+    FOR EACH STATEMENT EXECUTE FUNCTION public.todo_advance_task_clock();
+
 -- After the triggers, whose locks keep other sessions from changing a task until this transaction ends.
 INSERT INTO public.task_clock (user_id, version, tasks, bytes)
 SELECT account.id, coalesce(max(task.version), 0), count(task.id),
@@ -169,7 +219,8 @@ GROUP BY account.id;
 -- Each returns no row where the session is not active. Each that writes locks the clock first and then the task, so that
 -- two of them cannot deadlock, and decides only then: it sees the newest version, and every task that was committed.
 
--- Checks the session, and locks the clock of its user. NULL where the session is not active.
+-- Checks the session, and locks the clock of its user, which it creates where it is missing. NULL where the session is not
+-- active.
 CREATE FUNCTION public.todo_lock_task_clock(jti text, caller_id integer) RETURNS public.task_clock
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -181,6 +232,14 @@ BEGIN
     JOIN public.task_clock AS clock ON clock.user_id = session.user_id
     WHERE session.token_jti = jti AND session.user_id = caller_id
     FOR UPDATE OF clock;
+    IF NOT FOUND THEN
+        PERFORM public.todo_repair_task_clock(session.user_id)
+        FROM public.active_session AS session
+        WHERE session.token_jti = jti AND session.user_id = caller_id;
+        IF FOUND THEN
+            SELECT clock.* INTO locked FROM public.task_clock AS clock WHERE clock.user_id = caller_id FOR UPDATE;
+        END IF;
+    END IF;
     RETURN locked;
 END
 $$;

@@ -104,7 +104,7 @@ END;
 --
 -- The first row has only the tag of all tasks, and `matches`: at least so many tasks there are, and where fewer follow, the
 -- others were left out. `matches` is NULL where the tag is a known one, and then no task is read. An asterisk stands for all
--- tags.
+-- tags. Where the clock is missing, the tag is one that never comes again.
 --
 -- Tasks beyond max_bytes are left out; without a query, then all are. The first one that a query asks for never is.
 CREATE FUNCTION public.todo_list_tasks(
@@ -119,10 +119,11 @@ DECLARE
     query public.todo_task_query;
     page integer[];
 BEGIN
-    SELECT public.task_version_tag(clock.version), CASE WHEN clock.bytes > max_bytes THEN clock.tasks ELSE 0 END
+    SELECT public.task_version_tag(coalesce(clock.version, public.todo_unused_task_version())),
+           CASE WHEN clock.bytes > max_bytes THEN clock.tasks ELSE 0 END
     INTO tag, matches
     FROM public.active_session AS session
-    JOIN public.task_clock AS clock ON clock.user_id = session.user_id
+    LEFT JOIN public.task_clock AS clock ON clock.user_id = session.user_id
     WHERE session.token_jti = jti AND session.user_id = caller_id;
     IF NOT FOUND THEN
         RETURN;

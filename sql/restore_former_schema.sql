@@ -42,10 +42,13 @@ DROP TRIGGER set_task_version ON public.task;
 DROP TRIGGER advance_task_clock_after_insert ON public.task;
 DROP TRIGGER advance_task_clock_after_update ON public.task;
 DROP TRIGGER advance_task_clock_after_delete ON public.task;
+DROP TRIGGER advance_task_clock_after_truncate ON public.task;
 DROP FUNCTION
     public.todo_create_task_clock,
     public.todo_set_task_version,
     public.todo_advance_task_clock,
+    public.todo_repair_task_clock,
+    public.todo_unused_task_version,
     public.task_version_tag,
     public.task_bytes;
 DROP TABLE public.task_clock, public.task_epoch;

@@ -30,15 +30,13 @@ impl AccountDeletion {
     }
 }
 
-// It locks the clock first, as all that write tasks.
+// It locks the clock first, as all that write tasks. No row where the session is not active.
 const DELETE_ACCOUNT: Statement = Statement::write(
     r#"
     WITH caller AS (
-        SELECT session.user_id
-        FROM public.active_session AS session
-        JOIN public.task_clock AS clock ON clock.user_id = session.user_id
-        WHERE session.token_jti = $1 AND session.user_id = $2
-        FOR UPDATE OF clock
+        SELECT clock.user_id
+        FROM public.todo_lock_task_clock($1, $2) AS clock
+        WHERE clock.user_id IS NOT NULL
     ), deleted AS (
         DELETE FROM public."user" AS account
         USING caller

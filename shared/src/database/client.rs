@@ -151,7 +151,7 @@ impl Database {
         loop {
             let connection = pool.acquire(deadline).await?;
             let answer = connection.run(statement, parameters, max_bytes, from_row, deadline);
-            let (cause, may_be_sent_again) = match answer.await {
+            let (cause, may_be_sent_again, may_have_been_executed) = match answer.await {
                 Ok(rows) => return Ok(rows),
                 Err(Failure::Fatal(error)) => return Err(error),
                 Err(Failure::ServerBusy(cause) | Failure::RolledBack(cause)) => {
@@ -161,11 +161,13 @@ impl Database {
                             context::count_retry();
                             continue;
                         }
-                        _ => (cause, false),
+                        _ => (cause, false, false),
                     }
                 }
-                Err(Failure::NotExecuted(cause)) => (cause, true),
-                Err(Failure::ConnectionLost(cause)) => (cause, statement.effect != Effect::Write),
+                Err(Failure::NotExecuted(cause)) => (cause, true, false),
+                Err(Failure::ConnectionLost(cause)) => {
+                    (cause, statement.effect != Effect::Write, true)
+                }
             };
             if was_sent_again || !may_be_sent_again {
                 return Err(Error::Unavailable(cause));
@@ -173,6 +175,7 @@ impl Database {
             warn!(
                 request_id = context::request_id(),
                 %cause,
+                may_have_been_executed,
                 "sending a statement again, on a new connection"
             );
             context::count_retry();

@@ -189,6 +189,30 @@ async fn a_write_on_an_old_version_is_412_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_condition_on_another_users_task_tells_nothing() {
+    let api = Api::from_env();
+    let (owner, other) = (api.register().await, api.register().await);
+    let body = json!({"title": "a"});
+    let path = owner.tasks_path();
+    let created = api.call(&owner, "POST", &path, Some(&body)).await;
+    let task = other.task_path(&created.json()["id"]);
+    let complete = format!("{task}/complete");
+    for (method, path, header, body) in [
+        ("GET", &task, "If-None-Match", None),
+        ("PUT", &task, "If-Match", Some(&body)),
+        ("PATCH", &complete, "If-Match", None),
+        ("DELETE", &task, "If-Match", None),
+    ] {
+        for condition in [etag(&created), "*".to_owned(), "\"x\"".to_owned()] {
+            let request = (method, path.as_str());
+            let refused = call_with(&api, &other, request, (header, &condition), body).await;
+            refused.assert_refused(404, "Task not found");
+            assert!(!refused.headers.contains_key("etag"), "{refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_of_ten_writers_with_one_etag_wins() {
     let api = Api::from_env();
     let user = api.register().await;

@@ -10,7 +10,7 @@ use tests::unique;
 const ROLE: &str = "todo_app";
 
 /// Changes that keep a function from its work, or could do so, each with the beginning of a line that names it.
-const HARMFUL: [(&str, &str); 44] = [
+const HARMFUL: [(&str, &str); 48] = [
     // Columns, defaults and keys.
     (
         "ALTER TABLE task ADD COLUMN project integer NOT NULL",
@@ -55,6 +55,23 @@ const HARMFUL: [(&str, &str); 44] = [
     (
         "CREATE TABLE comment (task_id integer REFERENCES task)",
         "table comment, foreign key comment_task_id_fkey: found FOREIGN KEY (task_id) REFERENCES task(id)",
+    ),
+    (
+        "CREATE TABLE profile (user_id integer NOT NULL REFERENCES \"user\" ON DELETE SET NULL)",
+        "table profile, foreign key profile_user_id_fkey: found FOREIGN KEY (user_id) REFERENCES \"user\"(id) ON DELETE SET NULL",
+    ),
+    (
+        "CREATE TABLE profile (user_id integer NOT NULL REFERENCES \"user\" ON DELETE SET DEFAULT)",
+        "table profile, foreign key profile_user_id_fkey: found FOREIGN KEY (user_id) REFERENCES \"user\"(id) ON DELETE SET DEFAULT",
+    ),
+    (
+        "CREATE TABLE invoice (id integer PRIMARY KEY, user_id integer REFERENCES \"user\");",
+        "table invoice, foreign key invoice_user_id_fkey: found FOREIGN KEY (user_id) REFERENCES \"user\"(id); expected ON DELETE CASCADE, or",
+    ),
+    (
+        "CREATE TABLE note (id integer PRIMARY KEY, task_id integer REFERENCES task ON DELETE CASCADE);
+         CREATE TABLE reply (note_id integer REFERENCES note)",
+        "table reply, foreign key reply_note_id_fkey: found FOREIGN KEY (note_id) REFERENCES note(id)",
     ),
     (
         "ALTER TABLE task ADD COLUMN kind text DEFAULT 'a' UNIQUE",
@@ -205,12 +222,14 @@ const HARMFUL: [(&str, &str); 44] = [
 ];
 
 /// Changes that leave the functions working.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 13] = [
     "ALTER TABLE task ADD COLUMN project integer, ADD COLUMN colour text NOT NULL DEFAULT 'red', ADD CHECK (project > 0)",
     "ALTER TABLE task ADD COLUMN public_id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE",
     "ALTER TABLE task ADD COLUMN number integer GENERATED ALWAYS AS IDENTITY, ADD UNIQUE (user_id, id)",
     "ALTER TABLE \"user\" ADD COLUMN domain text GENERATED ALWAYS AS (split_part(email, '@', 2)) STORED",
     "CREATE TABLE comment (task_id integer REFERENCES task ON DELETE CASCADE)",
+    "CREATE TABLE note (id integer PRIMARY KEY, task_id integer REFERENCES task ON DELETE SET NULL);
+     CREATE TABLE reply (note_id integer REFERENCES note, user_id integer NOT NULL DEFAULT 1 REFERENCES \"user\" ON DELETE SET DEFAULT)",
     "CREATE UNIQUE INDEX by_lower_email ON \"user\" (lower(email))",
     "ALTER TABLE task ENABLE ROW LEVEL SECURITY; CREATE POLICY every ON task USING (true)",
     "ALTER TABLE task ENABLE ROW LEVEL SECURITY; CREATE POLICY functions ON task TO todo_app USING (true) WITH CHECK (true);

@@ -2,6 +2,7 @@
 
 mod account_limits;
 mod authorization;
+mod clock_repair;
 mod concurrent_writes;
 mod connections;
 mod deployments;

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use tests::chaos_proxy::ChaosProxy;
 use tests::database::{Database, TestDatabase, env_var};
-use tests::fixtures::register;
+use tests::fixtures::{Fixtures, register};
 use tests::function::{Environment, Function, HttpEvent, run};
 use tests::legacy::LegacySchema;
+use tests::routes::route;
 use tests::{newest_migration, skip, unique};
 
 async fn history(database: &TestDatabase) -> Vec<Value> {
@@ -497,6 +498,25 @@ async fn the_application_role_gets_only_needed_privileges() {
             format!("GRANT USAGE ON SEQUENCE task_id_seq TO {role};")
         ]
     );
+    drop_role(&database, &role).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_sequence_that_no_column_owns_is_granted_too() {
+    let database = TestDatabase::migrated().await;
+    let role = format!("role_{}", unique());
+    let environment = environment_with_role(&database, &role, "of-the-role");
+    let disown =
+        "ALTER SEQUENCE user_id_seq OWNED BY NONE; ALTER SEQUENCE task_id_seq OWNED BY NONE";
+    database.owner.batch_execute(disown).await;
+    // The schema is not as it should be, and the functions work nevertheless.
+    let output = run("migrate", &[], &environment).await;
+    assert_eq!(output.status, Some(1), "{}", output.text);
+    Fixtures::in_environment(&environment)
+        .await
+        .route_case(route("get-task"))
+        .await;
     drop_role(&database, &role).await;
     database.drop().await;
 }

@@ -152,11 +152,56 @@ fn every_parameter_that_reaches_a_function_publishes_a_version() {
         if name == "MigrateFunction" {
             // They are none of its business, and its description would become too long.
             expected.remove("AttemptLimits");
+            expected.remove("AccountLimits");
         }
         let (_, version) = version_of(&TEMPLATE, name);
         let described = parameters_in(&version["Properties"]["Description"]);
         let missing: Vec<_> = expected.difference(&described).collect();
         assert!(missing.is_empty(), "{name}: {missing:?}");
+    }
+}
+
+#[test]
+fn limits_are_parameters_with_the_defaults_of_the_functions() {
+    let example = tests::read(".env.example");
+    let default_of = |setting: &str| {
+        let line = format!("#{setting}=");
+        let mut lines = example.lines();
+        let default = lines.find_map(|text| text.strip_prefix(line.as_str()));
+        default
+            .unwrap_or_else(|| panic!("{setting} is not in .env.example"))
+            .to_owned()
+    };
+    for (parameter, settings) in [
+        (
+            "AttemptLimits",
+            &[
+                "MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS",
+                "MAX_FAILED_LOGINS_PER_ACCOUNT",
+                "MAX_FAILED_LOGINS_PER_ADDRESS",
+                "MAX_REGISTRATIONS_PER_ADDRESS",
+            ][..],
+        ),
+        (
+            "AccountLimits",
+            &["MAX_TASKS_PER_ACCOUNT", "MAX_BYTES_PER_ACCOUNT"],
+        ),
+    ] {
+        let defaults: Vec<_> = settings.iter().map(|setting| default_of(setting)).collect();
+        let declared = &TEMPLATE["Parameters"][parameter];
+        assert_eq!(declared["Default"], defaults.join(","), "{parameter}");
+        let pattern = declared["AllowedPattern"].as_str().expect("a pattern");
+        let pattern = Regex::new(&format!("^({pattern})$")).expect("a pattern");
+        assert!(pattern.is_match(&defaults.join(",")), "{parameter}");
+        assert!(!pattern.is_match(&defaults.join(",0")), "{parameter}");
+        for (name, function) in resources(&TEMPLATE, "AWS::Lambda::Function") {
+            let variables = &function["Properties"]["Environment"]["Variables"];
+            for (index, setting) in settings.iter().enumerate() {
+                let parts = json!({"Fn::Split": [",", {"Ref": parameter}]});
+                let expected = json!({"Fn::Select": [index, parts]});
+                assert_eq!(variables[*setting], expected, "{name}: {setting}");
+            }
+        }
     }
 }
 

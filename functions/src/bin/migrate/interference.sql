@@ -1,6 +1,6 @@
 -- Objects outside of the expected catalog that hide, change or refuse rows of our tables. One row for each: its table, its
 -- name, and what it does. $1 and $2 are the tables and the names of the expected objects, $3 is the functions' role.
-WITH expected AS (
+WITH RECURSIVE expected AS (
     SELECT * FROM unnest($1::text[], $2::text[]) AS object (relation, name)
 ), our_table AS (
     SELECT relname::text AS name, pg_class.*
@@ -22,6 +22,13 @@ WITH expected AS (
     JOIN expected ON relation = our_table.name AND expected.name = format('column %s', attname)
 ), role AS (
     SELECT * FROM pg_roles WHERE rolname = $3
+), deleted_table AS (
+    -- The tables whose rows are deleted with rows of ours.
+    SELECT oid FROM our_table
+    UNION
+    SELECT conrelid
+    FROM deleted_table
+    JOIN pg_constraint ON confrelid = deleted_table.oid AND contype = 'f' AND confdeltype = 'c'
 ), policy AS (
     -- The policies that apply to the role. One that is permissive for a command and restricts nothing has its letter.
     SELECT polrelid, polname, polpermissive,
@@ -110,12 +117,21 @@ WHERE EXISTS (SELECT FROM our_column WHERE attrelid = our_table.oid AND attnum =
 UNION ALL
 SELECT conrelid::regclass::text, format('foreign key %s', conname),
        format(
-           'found %s; expected ON DELETE CASCADE or SET NULL, since it keeps the functions from deleting rows',
+           'found %s; expected ON DELETE CASCADE, or SET NULL of a column that may be NULL, since it keeps the functions '
+               'from deleting rows',
            pg_get_constraintdef(pg_constraint.oid, true)
        )
-FROM our_table
-JOIN pg_constraint ON confrelid = our_table.oid AND contype = 'f' AND confdeltype IN ('a', 'r')
+FROM deleted_table
+JOIN pg_constraint ON confrelid = deleted_table.oid AND contype = 'f'
 WHERE conparentid = 0 AND conrelid NOT IN (SELECT oid FROM our_table)
+  AND (confdeltype IN ('a', 'r')
+       OR confdeltype IN ('n', 'd') AND EXISTS (
+           SELECT FROM pg_attribute
+           JOIN pg_type ON pg_type.oid = atttypid
+           WHERE attrelid = conrelid AND attnum = ANY (coalesce(confdelsetcols, conkey))
+             AND (attnotnull OR typnotnull)
+             AND (confdeltype = 'n' OR NOT atthasdef AND typdefault IS NULL)
+       ))
 UNION ALL
 -- A unique index refuses no row that an expected key admits, where it contains all columns of that key. Legacy tables have
 -- one on the token of a session, and the unique lower case of an address is a rule of ours.

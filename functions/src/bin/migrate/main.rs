@@ -38,6 +38,7 @@ mod role_settings;
 mod roles;
 mod sequences;
 mod smoke_test;
+mod task_clocks;
 mod verify;
 
 /// How much of the function's time is left for the answer.

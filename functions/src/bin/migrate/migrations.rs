@@ -11,12 +11,14 @@ use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
 use tracing::debug;
 
+use crate::catalog;
 use crate::connection::{MigrationConnection, TABLE_LOCK, read_version};
 use crate::error::MigrateError;
 use crate::migration_settings::MigrationSettings;
 use crate::preflight;
 use crate::roles::{self, Grants};
 use crate::sequences::{self, Lag};
+use crate::task_clocks::{self, Drift};
 use crate::verify::{Verification, verify_in_session};
 
 mod embedded {
@@ -39,7 +41,7 @@ pub(crate) struct Migrated {
     pub(crate) differences: Vec<String>,
 }
 
-/// Applies the migrations, all in one transaction, sets sequences that are behind, grants the application's role its
+/// Applies the migrations, all in one transaction, sets sequences and clocks that are behind, grants the application's role its
 /// privileges, and verifies that the functions can do their work.
 ///
 /// A second run at the same time waits for the first one, and then finds nothing to do. A schema that a later release has
@@ -58,6 +60,12 @@ pub(crate) async fn migrate(
         let client = &mut connection.client;
         let applied = apply(client).await?;
         let corrected = sequences::correct(client).await?;
+        // What reads the tasks needs the tables that this build expects.
+        let repaired = if catalog::differences(client).await?.is_empty() {
+            task_clocks::correct(client).await?
+        } else {
+            None
+        };
         let grants = match &settings.application_role {
             Some(role) => roles::grant(client, role).await?,
             None => Grants::default(),
@@ -66,6 +74,7 @@ pub(crate) async fn migrate(
         let mut warnings = connection.warnings();
         warnings.append(&mut connection.notes);
         warnings.extend(corrected.iter().map(Lag::describe_as_corrected));
+        warnings.extend(repaired.as_ref().map(Drift::describe_as_corrected));
         // This release cannot tell a fault from what a later release has changed.
         let verification = if version > CURRENT_VERSION {
             Verification::default()

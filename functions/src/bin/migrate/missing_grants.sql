@@ -9,6 +9,13 @@ WITH role AS (
     FROM our_table
     JOIN pg_attribute ON attrelid = oid AND attnum > 0 AND NOT attisdropped
     WHERE attidentity = '' OR attname = 'id'
+    UNION
+    -- A default can also use a sequence that the column does not own, as after a restore or an import.
+    SELECT refobjid::regclass
+    FROM our_table
+    JOIN pg_attrdef ON adrelid = our_table.oid
+    JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+    JOIN pg_sequence ON seqrelid = refobjid
 ), our_view AS (
     SELECT to_regclass(format('public.%I', name)) AS oid FROM unnest($3::text[]) AS name
 ), our_function AS (

@@ -7,7 +7,7 @@ use crate::connection::{MigrationConnection, read_version};
 use crate::error::MigrateError;
 use crate::migration_settings::MigrationSettings;
 use crate::smoke_test::{self, Outcome};
-use crate::{catalog, roles, sequences};
+use crate::{catalog, roles, sequences, task_clocks};
 
 /// What a verification found.
 #[derive(Debug, Default)]
@@ -45,6 +45,7 @@ pub(crate) async fn verify_in_session(
 ) -> Result<Verification, MigrateError> {
     let role = &settings.functions_role;
     let mut differences = catalog::differences(&client).await?;
+    let has_expected_schema = differences.is_empty();
     let version = read_version(&client).await?;
     if version < CURRENT_VERSION {
         differences.push(format!(
@@ -57,6 +58,10 @@ pub(crate) async fn verify_in_session(
     differences.extend(encoding(&client).await?);
     let lagging = sequences::find_lagging(&client).await?;
     differences.extend(lagging.iter().map(sequences::Lag::describe));
+    if has_expected_schema {
+        let drift = task_clocks::find_drifted(&client).await?;
+        differences.extend(drift.as_ref().map(task_clocks::Drift::describe));
+    }
     let mut verification = Verification {
         differences,
         notes: notes(&client, settings).await?,
