@@ -41,6 +41,12 @@ DROP FUNCTION
     public.task_bytes;
 DROP TABLE public.task_clock, public.task_epoch;
 
+DROP FUNCTION
+    public.todo_open_login,
+    public.todo_refresh_login,
+    public.todo_end_other_sessions,
+    public.todo_create_token;
+
 DROP FUNCTION public.consume_registration_attempt(bytea, integer);
 DROP FUNCTION public.consume_login_attempt(integer, bytea, bytea, integer, integer, integer);
 DROP FUNCTION public.refund_login_attempt(integer, bytea, boolean);
@@ -100,6 +106,12 @@ ALTER TABLE public.session
 
 UPDATE public.session SET last_used_at = created_at WHERE last_used_at IS NULL;
 ALTER TABLE public.session ALTER last_used_at SET NOT NULL;
+
+-- Personal tokens end here for good. The legacy service does not know them, so nobody could end them there, and the
+-- password that a user had given to create one may no longer be the user's.
+UPDATE public.session
+SET revoked = true, revoked_at = coalesce(revoked_at, now() AT TIME ZONE 'utc')
+WHERE kind = 'token';
 
 DO $$
 DECLARE

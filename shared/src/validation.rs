@@ -8,6 +8,7 @@
 mod body;
 mod error_offset;
 mod fields;
+mod integer;
 mod mask;
 mod rules;
 #[cfg(test)]
@@ -16,5 +17,6 @@ mod violation;
 
 pub use body::Body;
 pub use fields::Fields;
+pub use integer::lax_int;
 pub use rules::{RuleError, any_text, lax_bool, nullable, text};
 pub use violation::{InvalidInput, Violation};

@@ -15,7 +15,7 @@ use super::conditional::{Comparison, EntityTags};
 use super::error::{Action, Error};
 use crate::auth::Caller;
 use crate::settings::TrustedProxies;
-use crate::validation::{Body, InvalidInput, Violation};
+use crate::validation::{Body, InvalidInput, RuleError, Violation};
 
 /// The largest body that is read, in bytes (docs/api.md, "Errors": 413).
 const MAX_BODY_BYTES: usize = 128 * 1024;
@@ -137,7 +137,10 @@ impl Request {
 
     /// An id in the path: an optional sign and digits. A number beyond the range of integers is a valid id that nothing
     /// has.
-    fn path_id(&self, name: &'static str) -> Result<i64, InvalidInput> {
+    ///
+    /// # Errors
+    /// [`InvalidInput`] where it is anything else.
+    pub fn path_id(&self, name: &'static str) -> Result<i64, InvalidInput> {
         let parameters = self.0.path_parameters_ref();
         let text = parameters
             .and_then(|parameters| parameters.first(name))
@@ -257,6 +260,27 @@ impl Request {
     pub(super) fn traceparent(&self) -> Option<&str> {
         let header = self.0.headers().get("traceparent")?.to_str().ok()?;
         is_trace_id(header).then_some(header)
+    }
+
+    /// A parameter of the query, read by a rule; the last one where the name occurs several times. `None` where it is
+    /// missing.
+    ///
+    /// # Errors
+    /// [`InvalidInput`] where it breaks the rule.
+    pub fn read_query<T>(
+        &self,
+        name: &'static str,
+        rule: impl Fn(&str) -> Result<T, RuleError>,
+    ) -> Result<Option<T>, InvalidInput> {
+        let parameters = self.0.query_string_parameters_ref();
+        let values = parameters.and_then(|parameters| parameters.all(name));
+        let Some(text) = values.and_then(|values| values.last().copied()) else {
+            return Ok(None);
+        };
+        let value = rule(text).map_err(|error| Violation::in_query(name, error, text));
+        value
+            .map(Some)
+            .map_err(|violation| InvalidInput(vec![violation]))
     }
 
     /// A parameter of the query.

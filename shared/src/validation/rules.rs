@@ -21,6 +21,8 @@ pub(super) enum Context {
     MinLength(usize),
     MaxLength(usize),
     Expected(&'static str),
+    GreaterEqual(i64),
+    LessEqual(i64),
     Error(Cow<'static, str>),
 }
 
@@ -30,6 +32,8 @@ impl Serialize for Context {
         match self {
             Self::MinLength(length) => map.serialize_entry("min_length", length)?,
             Self::MaxLength(length) => map.serialize_entry("max_length", length)?,
+            Self::GreaterEqual(bound) => map.serialize_entry("ge", bound)?,
+            Self::LessEqual(bound) => map.serialize_entry("le", bound)?,
             Self::Expected(values) => map.serialize_entry("expected", values)?,
             Self::Error(message) => map.serialize_entry("error", message)?,
         }
@@ -83,11 +87,11 @@ pub(super) fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
 }
 
-fn is_string(value: &RawValue) -> bool {
+pub(super) fn is_string(value: &RawValue) -> bool {
     value.get().starts_with('"')
 }
 
-fn parse<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
+pub(super) fn parse<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
     serde_json::from_str(value.get()).ok()
 }
 

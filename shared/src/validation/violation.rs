@@ -87,6 +87,17 @@ impl Violation {
         }
     }
 
+    /// A parameter of the query breaks a rule.
+    pub(crate) fn in_query(name: &'static str, error: RuleError, input: &str) -> Self {
+        Self {
+            kind: error.kind,
+            loc: vec![Location::Name("query"), Location::Name(name)],
+            msg: error.msg,
+            input: json_string(input),
+            ctx: error.ctx,
+        }
+    }
+
     /// The whole body breaks a rule.
     pub(super) fn in_body(error: RuleError, input: &RawValue) -> Self {
         Self {
