@@ -5,6 +5,8 @@
 -- since keep their accounts and data, but cannot log in to the legacy service, which does not know their kind of hash. To
 -- move forward again, run the migrations.
 --
+-- Personal tokens end: see below.
+--
 -- Columns that a migration has added stay where they are, with their data: they are NULL or have a default, so that the
 -- inserts of the legacy service succeed.
 
