@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import createClient, { type Middleware } from "openapi-fetch";
+import createClient from "openapi-fetch";
 import type { paths } from "./api.js";
 
 const baseUrl = process.env["BASE_URL"] ?? "http://localhost:9000";
@@ -23,7 +23,7 @@ function expiryOf(token: string): number {
 }
 
 /** Sends the shared token with each request, and refreshes it before it expires. */
-class Session implements Middleware {
+class Session {
   readonly #store: Store;
   readonly #now: () => number;
   #refresh: Promise<void> | undefined;
