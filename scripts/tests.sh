@@ -158,6 +158,7 @@ test_client() {
     npx --no-install tsc
   )
   node "$client/keep-tasks.js"
+  node "$client/stay-logged-in.js"
 }
 
 test_page() {

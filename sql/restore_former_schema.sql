@@ -5,6 +5,8 @@
 -- since keep their accounts and data, but cannot log in to the legacy service, which does not know their kind of hash. To
 -- move forward again, run the migrations.
 --
+-- Personal tokens end: see below.
+--
 -- Columns that a migration has added stay where they are, with their data: they are NULL or have a default, so that the
 -- inserts of the legacy service succeed.
 
@@ -52,6 +54,12 @@ DROP FUNCTION
     public.task_version_tag,
     public.task_bytes;
 DROP TABLE public.task_clock, public.task_epoch;
+
+DROP FUNCTION
+    public.todo_open_login,
+    public.todo_refresh_login,
+    public.todo_end_other_sessions,
+    public.todo_create_token;
 
 DROP FUNCTION public.consume_registration_attempt(bytea, integer);
 DROP FUNCTION public.consume_login_attempt(integer, bytea, bytea, integer, integer, integer);
@@ -112,6 +120,12 @@ ALTER TABLE public.session
 
 UPDATE public.session SET last_used_at = created_at WHERE last_used_at IS NULL;
 ALTER TABLE public.session ALTER last_used_at SET NOT NULL;
+
+-- Personal tokens end here for good. The legacy service does not know them, so nobody could end them there, and the
+-- password that a user had given to create one may no longer be the user's.
+UPDATE public.session
+SET revoked = true, revoked_at = coalesce(revoked_at, now() AT TIME ZONE 'utc')
+WHERE kind = 'token';
 
 DO $$
 DECLARE

@@ -5,9 +5,11 @@ mod caller;
 mod error;
 mod hs256;
 pub mod password;
+pub mod personal_token;
 pub mod rate_limit;
 mod tokens;
 
 pub use caller::Caller;
 pub use error::Error;
-pub use tokens::{AccessToken, IssuedToken, Tokens};
+pub use personal_token::Scope;
+pub use tokens::{AccessToken, IssuedToken, Names, Tokens};

@@ -20,6 +20,11 @@ use crate::setting_text::check_value;
 pub mod json;
 mod secret_key;
 
+const DEFAULT_SESSION_MAX_DAYS: i32 = 30;
+
+/// A hundred years: any number up to it gives a time that PostgreSQL can hold.
+const LONGEST_SESSION_DAYS: i32 = 36_500;
+
 const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// All that a function needs to know before it can serve.
@@ -33,6 +38,8 @@ pub struct Settings {
     pub previous_secret_key: Option<SecretString>,
     /// The lifetime of a token: `ACCESS_TOKEN_EXPIRE_MINUTES`, default 60.
     pub token_lifetime: Duration,
+    /// How many days after the password was given a login can be refreshed: `SESSION_MAX_DAYS`, default 30.
+    pub session_max_days: i32,
     /// The limits on logins and registrations.
     pub rate_limits: RateLimits,
     /// The limits on what one account stores.
@@ -96,6 +103,7 @@ impl Settings {
         let previous_secret_key =
             errors.collect(secret_key::previous(variable("SECRET_KEY_PREVIOUS")));
         let token_lifetime = errors.collect(token_lifetime(variable));
+        let session_max_days = errors.collect(session_max_days(variable));
         let rate_limits = errors.collect(rate_limits(variable));
         let account_limits = errors.collect(account_limits(variable));
         // Read elsewhere; a value that cannot be read there counts as missing.
@@ -110,6 +118,7 @@ impl Settings {
                 secret_key: secret_key?,
                 previous_secret_key: previous_secret_key?,
                 token_lifetime: token_lifetime?,
+                session_max_days: session_max_days?,
                 rate_limits: rate_limits?,
                 account_limits: account_limits?,
                 trusted_proxies: trusted_proxies?,
@@ -231,6 +240,20 @@ fn token_lifetime(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration
         _ => Err(format!(
             "ACCESS_TOKEN_EXPIRE_MINUTES is {text:?}. Write a whole number of minutes from 1, or leave it out for {}.",
             DEFAULT_TOKEN_LIFETIME.as_secs() / 60
+        )
+        .into()),
+    }
+}
+
+fn session_max_days(variable: &impl Fn(&str) -> Option<String>) -> Result<i32, ConfigErrors> {
+    let Some(text) = checked(variable, "SESSION_MAX_DAYS")? else {
+        return Ok(DEFAULT_SESSION_MAX_DAYS);
+    };
+    match text.parse() {
+        Ok(days) if (1..=LONGEST_SESSION_DAYS).contains(&days) => Ok(days),
+        _ => Err(format!(
+            "SESSION_MAX_DAYS is {text:?}. Write a whole number of days from 1 to {LONGEST_SESSION_DAYS}, or leave it out \
+             for {DEFAULT_SESSION_MAX_DAYS}."
         )
         .into()),
     }

@@ -9,6 +9,7 @@
 mod body;
 mod error_offset;
 mod fields;
+mod integer;
 mod mask;
 mod query;
 mod rules;
@@ -18,6 +19,7 @@ mod violation;
 
 pub use body::Body;
 pub use fields::Fields;
+pub use integer::lax_int;
 pub use query::{Parameters, Query};
-pub use rules::{RuleError, any_text, integer_text, lax_bool, nullable, text};
+pub use rules::{RuleError, any_text, lax_bool, nullable, text};
 pub use violation::{InvalidInput, Violation};

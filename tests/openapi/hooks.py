@@ -39,6 +39,13 @@ class User:
         registered[user.id] = user
         return user
 
+    def open_session(self):
+        """Returns the id of another session of the user."""
+        post("/api/auth/refresh", None, Authorization=self.authorization)
+        answer = requests.get(f"{API}/api/auth/sessions", headers={"Authorization": self.authorization}, timeout=60)
+        answer.raise_for_status()
+        return next(session["id"] for session in answer.json() if not session["current"])
+
     def create_task(self):
         return post(f"/api/{self.id}/tasks", {"title": "a"}, Authorization=self.authorization)["id"]
 
@@ -91,6 +98,10 @@ def members_of(schema, components):
 registered = {}
 # The user that sends most requests.
 caller = User.register()
+# The user that logs in. Many logins end the oldest, and the session of the caller is needed by other requests.
+visitor = User.register()
+# The authorizations of the users with these sessions.
+owners = {}
 # All usernames and email addresses that a test has tried to register.
 requested_names = set()
 
@@ -165,7 +176,7 @@ def use_known_password(context, case, kwargs):
     if user is None and is_exception(case.body):
         change(case, email=f"{new_name()}@example.com")
     else:
-        user = user or user_of(case)
+        user = user or (User.register() if is_scenario(case) else visitor)
         change(case, email=user.email, password=user.password)
 
 
@@ -205,13 +216,39 @@ def use_separate_session(context, case, kwargs):
         case.headers["Authorization"] = User.register().authorization
 
 
-@schemathesis.hook("before_call").apply_to(operation_id=["changePassword", "deleteAccount"])
+@schemathesis.hook("before_call").apply_to(operation_id=["changePassword", "deleteAccount", "createPersonalToken"])
 def use_account_to_delete(context, case, kwargs):
-    """Registers a user, because the caller is needed by other requests."""
+    """Registers a user, because the caller is needed by other requests, and may have only 20 personal tokens."""
     if has_callers_token(case) and is_valid(case):
         case.headers["Authorization"] = User.register().authorization
         if not is_exception(case.body):
             change(case, **{"password" if "password" in case.body else "current_password": PASSWORD})
+
+
+@schemathesis.hook("after_call").apply_to(operation_id="createPersonalToken")
+def remember_session(context, case, response):
+    if response.status_code == 201:
+        owners[response.json()["id"]] = response.request.headers["Authorization"]
+
+
+@schemathesis.hook("before_call").apply_to(operation_id="endSession")
+def use_own_session(context, case, kwargs):
+    path = case.path_parameters
+    if not has_callers_token(case) or not is_number(path["id"]):
+        return
+    if int(path["id"]) in owners:
+        case.headers["Authorization"] = owners[int(path["id"])]
+    elif not is_scenario(case) and not is_exception(path["id"]):
+        user = User.register()
+        case.headers["Authorization"] = user.authorization
+        path["id"] = user.open_session()
+
+
+@schemathesis.hook("before_call").apply_to(operation_id=["refresh", "endSessions"])
+def use_other_sessions(context, case, kwargs):
+    """Registers a user, because a refresh beyond the limit, and the end of all sessions, would end those of the caller."""
+    if has_callers_token(case):
+        case.headers["Authorization"] = User.register().authorization
 
 
 @schemathesis.hook("before_call").apply_to(operation_id="createTask")

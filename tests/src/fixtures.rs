@@ -36,6 +36,8 @@ pub struct RouteCase {
     pub email: String,
     /// The id of the user's task.
     pub task_id: String,
+    /// The id of another session of the user, if the path names a session.
+    pub session_id: String,
     /// The registration of another user, who does not exist yet.
     new_user: Value,
 }
@@ -67,13 +69,36 @@ impl Fixtures {
             token: text(&registered["access_token"]),
             email: text(&user["email"]),
             task_id: String::new(),
+            session_id: String::new(),
             new_user: registration(),
         };
         let request = HttpEvent::new("POST", TASKS, &[&route_case.user_id])
             .bearer(&route_case.token)
             .json(&json!({"title": "as it was"}));
         route_case.task_id = created(&self.create.http(&request).await)["id"].to_string();
+        if route.has_session_id() {
+            route_case.session_id = self.open_session(&route_case.token).await;
+        }
         route_case
+    }
+
+    /// Opens another session for the user of a token, and returns its id.
+    async fn open_session(&self, token: &str) -> String {
+        for (function, method, path) in [
+            ("refresh", "POST", "/api/auth/refresh"),
+            ("list-sessions", "GET", "/api/auth/sessions"),
+        ] {
+            let function = Function::start(function, &self.environment).await;
+            let request = HttpEvent::new(method, path, &[]).bearer(token);
+            let response = function.http(&request).await;
+            assert_eq!(response.status, 200, "{response:?}");
+            let sessions = response.body.as_array().into_iter().flatten();
+            let mut others = sessions.filter(|session| session["current"] == false);
+            if let Some(session) = others.next() {
+                return session["id"].to_string();
+            }
+        }
+        panic!("there is no other session");
     }
 
     /// The [snapshots](RouteCase::snapshot) before and after a request without faults.
@@ -107,6 +132,7 @@ impl RouteCase {
         let values: &[&str] = match (self.route.has_path_id(), self.route.has_task_id()) {
             (true, true) => &[&self.user_id, &self.task_id],
             (true, false) => &[&self.user_id],
+            _ if self.route.has_session_id() => &[&self.session_id],
             _ => &[],
         };
         let request =

@@ -44,6 +44,9 @@ pub const TASKS: &str = "/api/{user_id}/tasks";
 /// The path of one task.
 pub const TASK: &str = "/api/{user_id}/tasks/{id}";
 
+/// The path of one session.
+pub const SESSION: &str = "/api/auth/sessions/{id}";
+
 /// The functions that need neither a token nor the database.
 const WITHOUT_DATABASE: [&str; 2] = ["health", "docs"];
 
@@ -56,13 +59,18 @@ struct Details {
 }
 
 #[rustfmt::skip]
-const DETAILS: [Details; 12] = [
+const DETAILS: [Details; 17] = [
     Details { function: "register", statements: 2, is_idempotent: true, body: Some(|_, new_user| new_user.clone()) },
     Details { function: "login", statements: 2, is_idempotent: true, body: Some(credentials) },
     Details { function: "logout", statements: 1, is_idempotent: true, body: None },
     Details { function: "change-password", statements: 3, is_idempotent: true, body: Some(password_change) },
     Details { function: "delete-account", statements: 2, is_idempotent: false, body: Some(|_, _| json!({"password": PASSWORD})) },
     Details { function: "me", statements: 1, is_idempotent: true, body: None },
+    Details { function: "refresh", statements: 1, is_idempotent: true, body: None },
+    Details { function: "list-sessions", statements: 1, is_idempotent: true, body: None },
+    Details { function: "end-session", statements: 1, is_idempotent: false, body: None },
+    Details { function: "end-sessions", statements: 1, is_idempotent: true, body: None },
+    Details { function: "create-token", statements: 2, is_idempotent: true, body: Some(|_, _| json!({"name": "new", "password": PASSWORD})) },
     Details { function: "list-tasks", statements: 1, is_idempotent: true, body: None },
     Details { function: "create-task", statements: 1, is_idempotent: true, body: Some(|_, _| json!({"title": "new"})) },
     Details { function: "get-task", statements: 1, is_idempotent: true, body: None },
@@ -141,6 +149,11 @@ impl Route {
 
     /// Whether the path names a task.
     pub fn has_task_id(&self) -> bool {
-        self.path.contains("{id}")
+        self.path.starts_with(TASK)
+    }
+
+    /// Whether the path names a session.
+    pub fn has_session_id(&self) -> bool {
+        self.path == SESSION
     }
 }

@@ -7,7 +7,7 @@ use shared::{App, Error, Reply, Request};
 
 async fn change_password(request: Request, app: &'static App) -> Result<Reply, Error> {
     let body = request.body()?;
-    let caller = app.authenticate(&request)?;
+    let caller = app.authenticate(&request).await?;
     let change = PasswordChange::from_body(&body);
     let change = app.report_dead_session_first(&caller, change).await?;
     let requester = app.requester(&request);

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use shared::auth::Scope;
 use shared::http::error::Action;
 use shared::http::request::collect_violations;
 use shared::tasks::{self, CreationKey, NewTask};
@@ -9,7 +10,7 @@ use shared::{App, Error, Reply, Request};
 
 async fn create_task(request: Request, app: &'static App) -> Result<Reply, Error> {
     let body = request.body()?;
-    let caller = app.authenticate(&request)?;
+    let caller = app.authenticate_with_scope(&request, Scope::Tasks).await?;
     let path = request.require_own_user_id(&caller, Action::CreateTask);
     let key = CreationKey::from_header(request.header_text("idempotency-key"));
     let input = collect_violations(collect_violations(path, key), NewTask::from_body(&body));

@@ -7,7 +7,7 @@ use shared::{App, Error, Reply, Request};
 
 async fn delete_account(request: Request, app: &'static App) -> Result<Reply, Error> {
     let body = request.body()?;
-    let caller = app.authenticate(&request)?;
+    let caller = app.authenticate(&request).await?;
     let deletion = AccountDeletion::from_body(&body);
     let deletion = app.report_dead_session_first(&caller, deletion).await?;
     let requester = app.requester(&request);

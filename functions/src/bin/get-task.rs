@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
+use shared::auth::Scope;
 use shared::http::request::collect_violations;
 use shared::{App, Error, Reply, Request, tasks};
 
 async fn get_task(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.authenticate(&request)?;
+    let caller = app
+        .authenticate_with_scope(&request, Scope::TasksRead)
+        .await?;
     let input = collect_violations(request.own_task_id(&caller), request.if_none_match());
     let (id, known) = app.report_dead_session_first(&caller, input).await?;
     let task = tasks::get(&app.database, &caller, id).await?;

@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
+use shared::auth::Scope;
 use shared::http::error::Action;
 use shared::http::request::collect_violations;
 use shared::tasks::{self, CURSOR, TaskQuery};
 use shared::{App, Error, Reply, Request};
 
 async fn list_tasks(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.authenticate(&request)?;
+    let caller = app
+        .authenticate_with_scope(&request, Scope::TasksRead)
+        .await?;
     let path = request.require_own_user_id(&caller, Action::AccessTasks);
     let input = collect_violations(path, TaskQuery::from_query(request.query()));
     let input = collect_violations(input, request.if_none_match());

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use shared::{App, Error, Reply, Request, accounts};
 
 async fn logout(request: Request, app: &'static App) -> Result<Reply, Error> {
-    let caller = app.authenticate(&request)?;
+    let caller = app.authenticate(&request).await?;
     accounts::log_out(&app.database, &caller).await?;
     Reply::message("Logout successful")
 }

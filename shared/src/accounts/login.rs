@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use super::verification::PasswordCheck;
 use crate::auth::password::{self, StoredHash};
 use crate::auth::rate_limit::{AdmissionWait, LoginAttempt, Requester};
-use crate::auth::{AccessToken, IssuedToken, Tokens};
+use crate::auth::{AccessToken, IssuedToken, Names, Tokens};
 use crate::database::{self, Database, Statement};
 use crate::http::Error;
 use crate::telemetry;
@@ -74,7 +74,7 @@ pub async fn log_in(
             .is_outdated
             .then(|| password::hash(password))
             .transpose()?;
-        let token = tokens.issue(check.user_id(), &account.email, &account.username, now)?;
+        let token = tokens.issue(check.user_id(), &account.names, now)?;
         let hashes = (&verified.hash, new_hash.as_ref());
         let user_id = check.user_id();
         if open_session(database, requester, attempt, user_id, &token, hashes).await? {
@@ -86,8 +86,7 @@ pub async fn log_in(
 
 /// What a login needs to know of an account.
 struct Account {
-    username: String,
-    email: String,
+    names: Names,
     stored: StoredHash,
 }
 
@@ -100,8 +99,10 @@ struct LoginLookup {
 impl LoginLookup {
     fn from_row(row: &Row) -> Self {
         let account = row.get::<_, Option<i32>>(0).map(|user_id| Account {
-            username: row.get(1),
-            email: row.get(2),
+            names: Names {
+                username: row.get(1),
+                email: row.get(2),
+            },
             stored: StoredHash {
                 user_id,
                 hash: row.get::<_, String>(3).into(),
@@ -163,8 +164,8 @@ async fn look_up(
 }
 
 // Returns no row where the account has another hash than the one that was verified, or is gone. The account's row stays
-// locked until the session exists: a change of the password waits, and then ends the session. Sent twice, the statement
-// finds the session that it has opened.
+// locked until the session exists: a change of the password waits, and then ends the session, and no other login is opened
+// at the same time. Sent twice, the statement finds the session that it has opened.
 const OPEN_SESSION: Statement = Statement::idempotent_write(
     r#"
     WITH rehashed AS (
@@ -173,15 +174,15 @@ const OPEN_SESSION: Statement = Statement::idempotent_write(
         WHERE id = $1 AND hashed_password IN ($5, $6) AND $6 IS NOT NULL
         RETURNING id
     ), locked AS (
-        SELECT id FROM public."user" WHERE id = $1 AND hashed_password = $5 AND $6 IS NULL FOR SHARE
+        SELECT id FROM public."user" WHERE id = $1 AND hashed_password = $5 AND $6 IS NULL FOR NO KEY UPDATE
     ), account AS (
         SELECT id FROM rehashed UNION ALL SELECT id FROM locked
-    ), opened AS (
-        INSERT INTO public.session (user_id, token_jti, token, expires_at)
-        SELECT account.id, $2, $3, to_timestamp($4::bigint) AT TIME ZONE 'utc'
+    ), opened AS MATERIALIZED (
+        SELECT account.id AS user_id,
+               public.todo_open_login(
+                   account.id, $2, $3, to_timestamp($4::bigint) AT TIME ZONE 'utc', NULL, NULL
+               )
         FROM account
-        ON CONFLICT (token_jti) DO UPDATE SET token = excluded.token
-        RETURNING user_id
     )
     SELECT public.refund_login_attempt(opened.user_id, $7, $8)::text FROM opened"#,
 );

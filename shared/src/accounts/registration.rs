@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::account::User;
 use crate::auth::rate_limit::Requester;
-use crate::auth::{AccessToken, IssuedToken, Tokens, password};
+use crate::auth::{AccessToken, IssuedToken, Names, Tokens, password};
 use crate::cause::Cause;
 use crate::database::{Database, Statement};
 use crate::http::Error;
@@ -100,7 +100,11 @@ pub async fn register(
     let id = reserve_user_id(database, requester).await?;
     // Not before the limit has admitted the registration: a refusal must not cost a hash.
     let hashed_password = password::hash(&user.password)?;
-    let token = tokens.issue(id, &user.email, &user.username, now)?;
+    let names = Names {
+        email: user.email.clone(),
+        username: user.username.clone(),
+    };
+    let token = tokens.issue(id, &names, now)?;
     Ok(Registered {
         user: create(database, id, user, &hashed_password, &token).await?,
         access_token: token.access_token,

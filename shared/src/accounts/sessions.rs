@@ -1,18 +1,99 @@
-//! Ending sessions, and deleting those that have expired.
-
-use std::time::{Duration, Instant};
+//! A caller's sessions: listing and ending them.
 
 use serde::Serialize;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use tracing::info;
 
-use crate::auth::Caller;
-use crate::database::{self, Database, Statement};
-use crate::http::Error;
-use crate::telemetry::milliseconds;
+use crate::auth::{Caller, Scope};
+use crate::cause::Cause;
+use crate::database::{Database, Statement};
+use crate::http::{Error, Reply};
+use crate::timestamp::Timestamp;
+use crate::validation::{InvalidInput, Parameters, Query, RuleError};
+
+/// An active session, as its user sees it. The order of the fields is that of the contract.
+#[derive(Serialize)]
+pub struct Session {
+    id: i32,
+    /// `login` or `token`.
+    kind: String,
+    /// Of a personal token, as its user has named it.
+    name: Option<String>,
+    /// Of a personal token.
+    scope: Option<String>,
+    /// Whether it is the session of the request.
+    current: bool,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Session {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            id: row.get(0),
+            kind: row.get(1),
+            name: row.get(2),
+            scope: row.get(3),
+            current: row.get(4),
+            created_at: row.get(5),
+            expires_at: row.get(6),
+        }
+    }
+
+    /// A personal token that a login has just created.
+    pub(super) fn of_new_token(
+        id: i32,
+        name: String,
+        scope: Scope,
+        created_at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            kind: "token".to_owned(),
+            name: Some(name),
+            scope: Some(scope.name().to_owned()),
+            current: false,
+            created_at,
+            expires_at,
+        }
+    }
+}
+
+const LIST_SESSIONS: Statement = Statement::read(
+    "
+    SELECT active.id, active.kind, session.name, active.scope, active.token_jti = $1 AS current,
+           session.created_at, active.expires_at
+    FROM public.active_session AS caller
+    JOIN public.active_session AS active ON active.user_id = caller.user_id
+    JOIN public.session ON session.id = active.id
+    WHERE caller.token_jti = $1 AND caller.user_id = $2
+    ORDER BY session.created_at DESC, session.id DESC",
+);
+
+/// The caller's active sessions, the newest first.
+///
+/// # Errors
+/// [`Error::InvalidToken`] where the caller's own is not active.
+pub async fn list_sessions(database: &Database, caller: &Caller) -> Result<Vec<Session>, Error> {
+    let sessions = database
+        .query(
+            &LIST_SESSIONS,
+            &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)],
+            Reply::MAX_BYTES,
+            Session::from_row,
+        )
+        .await?
+        .ok_or_else(|| Error::Internal(Cause::new("the list of sessions is too large")))?;
+    // The caller's own is one of them.
+    if sessions.is_empty() {
+        return Err(Error::InvalidToken);
+    }
+    Ok(sessions)
+}
 
 // A session that has ended already is found, too: logging out twice is not an error.
-const END_SESSION: Statement = Statement::idempotent_write(
+const LOG_OUT: Statement = Statement::idempotent_write(
     "
     UPDATE public.session
     SET revoked = true
@@ -27,7 +108,7 @@ const END_SESSION: Statement = Statement::idempotent_write(
 pub async fn log_out(database: &Database, caller: &Caller) -> Result<(), Error> {
     let session = database
         .query_opt(
-            &END_SESSION,
+            &LOG_OUT,
             &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)],
             |_| (),
         )
@@ -60,89 +141,108 @@ pub(super) async fn end_other_sessions(database: &Database, caller: &Caller) -> 
     Ok(())
 }
 
-/// How many sessions one statement of a purge looks at.
-const PURGE_BATCH: i64 = 5_000;
-
-// Batches follow the primary key: a purge reads the table once, and no login has to maintain another index.
-const DELETE_EXPIRED: Statement = Statement::write(
+const END_SESSION: Statement = Statement::write(
     "
-    WITH batch AS (
-        SELECT id, expires_at
-        FROM public.session
-        WHERE id > $1
-        ORDER BY id
-        LIMIT $2
-    ), deleted AS (
-        DELETE FROM public.session
-        USING batch
-        WHERE session.id = batch.id AND batch.expires_at <= now() AT TIME ZONE 'utc'
+    WITH caller AS (
+        SELECT session.user_id
+        FROM public.active_session AS session
+        WHERE session.token_jti = $1 AND session.user_id = $2
+    ), ended AS (
+        UPDATE public.session
+        SET revoked = true
+        FROM caller
+        WHERE session.id = $3 AND session.user_id = caller.user_id
+          AND NOT session.revoked AND session.expires_at > now() AT TIME ZONE 'utc'
         RETURNING session.id
     )
-    SELECT (SELECT max(batch.id)::bigint FROM batch), (SELECT count(*) FROM deleted)",
+    SELECT ended.id IS NOT NULL FROM caller LEFT JOIN ended ON true",
 );
 
-/// Looks at the `limit` sessions after this id, and deletes those that have expired. Returns the last id, where there was a
-/// session, and how many were deleted.
+/// Ends one of the caller's active sessions.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn delete_expired(
-    database: &Database,
-    after: i64,
-    limit: i64,
-) -> Result<(Option<i64>, i64), database::Error> {
-    database
-        .query_one(
-            &DELETE_EXPIRED,
-            &[(&after, Type::INT8), (&limit, Type::INT8)],
-            |row| (row.get(0), row.get(1)),
+/// [`Error::SessionNotFound`]; [`Error::InvalidToken`] where the caller's own is not active.
+pub async fn end_session(database: &Database, caller: &Caller, id: i64) -> Result<(), Error> {
+    let was_found: Option<bool> = database
+        .query_opt(
+            &END_SESSION,
+            &[
+                (&caller.session, Type::TEXT),
+                (&caller.user_id, Type::INT4),
+                (&id, Type::INT8),
+            ],
+            |row| row.get(0),
         )
-        .await
+        .await?;
+    if was_found.ok_or(Error::InvalidToken)? {
+        Ok(())
+    } else {
+        Err(Error::SessionNotFound)
+    }
 }
 
-/// The result of a purge.
-#[derive(Debug, Default, Serialize)]
-pub struct Purged {
-    /// How many sessions were deleted.
-    pub deleted: i64,
-    /// Whether all expired sessions were deleted. Where the time was too short, the next purge goes on.
-    pub finished: bool,
+/// Which of a caller's other sessions to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherSessions {
+    /// Logins.
+    #[default]
+    Logins,
+    /// Personal tokens.
+    Tokens,
+    /// Both.
+    All,
 }
 
-/// Deletes expired sessions, batch by batch, for at most `time`, and logs their number.
-///
-/// # Errors
-/// Those of the database. What was deleted before stays deleted.
-pub async fn purge_sessions(
-    database: &Database,
-    time: Duration,
-) -> Result<Purged, database::Error> {
-    let started = Instant::now();
-    let mut purged = Purged::default();
-    let mut last_id = Some(i64::MIN);
-    while let Some(after) = last_id
-        && started.elapsed() < time
-    {
-        match delete_expired(database, after, PURGE_BATCH).await {
-            Ok((end, deleted)) => {
-                purged.deleted += deleted;
-                last_id = end;
-            }
-            Err(error) => {
-                info!(
-                    deleted = purged.deleted,
-                    "purged expired sessions until an error occurred"
-                );
-                return Err(error);
-            }
+impl OtherSessions {
+    /// Reads the parameter `kind` of a query: logins, where it is missing.
+    ///
+    /// # Errors
+    /// [`InvalidInput`] where it has another value.
+    pub fn from_query(query: &Query) -> Result<Self, InvalidInput> {
+        let mut parameters = Parameters::new(query);
+        let which = parameters.optional("kind", |value| match value.get() {
+            r#""token""# => Ok(Self::Tokens),
+            r#""all""# => Ok(Self::All),
+            _ => Err(RuleError::enumeration("'token' or 'all'")),
+        });
+        parameters.into_result(which.unwrap_or_default())
+    }
+
+    fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Logins => &["login"],
+            Self::Tokens => &["token"],
+            Self::All => &["login", "token"],
         }
     }
-    purged.finished = last_id.is_none();
-    info!(
-        deleted = purged.deleted,
-        finished = purged.finished,
-        duration_ms = milliseconds(started.elapsed()),
-        "purged expired sessions"
-    );
-    Ok(purged)
+}
+
+const END_SESSIONS: Statement =
+    Statement::idempotent_write("SELECT public.todo_end_other_sessions($1, $2, $3)");
+
+/// Ends the caller's other sessions of these kinds.
+///
+/// # Errors
+/// [`Error::InvalidToken`] where the caller's own is not active.
+pub async fn end_sessions(
+    database: &Database,
+    caller: &Caller,
+    which: OtherSessions,
+) -> Result<(), Error> {
+    let is_active = database
+        .query_one(
+            &END_SESSIONS,
+            &[
+                (&caller.session, Type::TEXT),
+                (&caller.user_id, Type::INT4),
+                (&which.kinds(), Type::TEXT_ARRAY),
+            ],
+            |row| row.get(0),
+        )
+        .await?;
+    if is_active {
+        Ok(())
+    } else {
+        Err(Error::InvalidToken)
+    }
 }

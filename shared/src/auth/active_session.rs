@@ -11,7 +11,7 @@ use crate::database::{Database, Statement};
 
 const SELECT_ACTIVE_SESSION: Statement = Statement::read(
     "
-    SELECT session.id
+    SELECT session.kind
     FROM public.active_session AS session
     WHERE session.token_jti = $1 AND session.user_id = $2",
 );
@@ -21,12 +21,23 @@ const SELECT_ACTIVE_SESSION: Statement = Statement::read(
 /// # Errors
 /// [`Error::InvalidToken`] where it is not.
 pub async fn check(database: &Database, caller: &Caller) -> Result<(), Error> {
-    let session = database
+    kind(database, caller)
+        .await?
+        .map(|_| ())
+        .ok_or(Error::InvalidToken)
+}
+
+/// The kind of the caller's session, `login` or `token`. `None` where the session is not active.
+///
+/// # Errors
+/// Those of the database.
+pub async fn kind(database: &Database, caller: &Caller) -> Result<Option<String>, Error> {
+    let kind = database
         .query_opt(
             &SELECT_ACTIVE_SESSION,
             &[(&caller.session, Type::TEXT), (&caller.user_id, Type::INT4)],
-            |_| (),
+            |row| row.get(0),
         )
         .await?;
-    session.ok_or(Error::InvalidToken)
+    Ok(kind)
 }

@@ -6,6 +6,6 @@
 pub struct Caller {
     /// The user's id.
     pub user_id: i32,
-    /// The session: the token's `jti`.
+    /// The session: the `jti` of a JWT, or the SHA-256 of a personal token in hex.
     pub session: String,
 }

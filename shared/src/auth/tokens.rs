@@ -66,6 +66,15 @@ pub struct IssuedToken {
     pub expires_at: i64,
 }
 
+/// What a token calls its user.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The email address.
+    pub email: String,
+    /// The username.
+    pub username: String,
+}
+
 #[derive(Serialize)]
 struct IssuedClaims<'a> {
     sub: String,
@@ -118,18 +127,32 @@ impl Tokens {
     pub fn issue(
         &self,
         user_id: i32,
-        email: &str,
-        username: &str,
+        names: &Names,
         now: SystemTime,
+    ) -> Result<IssuedToken, Error> {
+        self.issue_until(user_id, names, now, i64::MAX)
+    }
+
+    /// The same, but the token expires at `latest` (in seconds since 1970) at the latest.
+    ///
+    /// # Errors
+    /// As for [`Tokens::issue`].
+    pub fn issue_until(
+        &self,
+        user_id: i32,
+        names: &Names,
+        now: SystemTime,
+        latest: i64,
     ) -> Result<IssuedToken, Error> {
         let jti = URL_SAFE_NO_PAD.encode(random_bytes::<JTI_BYTES>()?);
 
         let iat = unix_seconds(now)?;
         let exp = iat + self.lifetime.as_secs();
+        let exp = exp.min(latest.try_into().unwrap_or_default());
         let claims = IssuedClaims {
             sub: user_id.to_string(),
-            email,
-            username,
+            email: &names.email,
+            username: &names.username,
             iat,
             exp,
             jti: &jti,
@@ -179,6 +202,18 @@ impl Tokens {
             user_id,
             session: claims.jti,
         })
+    }
+
+    /// What a verified token calls its user. Tokens of other programs that have the key may lack the names.
+    pub fn names(token: &str) -> Names {
+        let payload = token.split('.').nth(1).unwrap_or_default();
+        let payload = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+        let claims: Value = serde_json::from_slice(&payload).unwrap_or_default();
+        let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
+        Names {
+            email: text("email"),
+            username: text("username"),
+        }
     }
 
     fn decode(&self, token: &str) -> Option<ReadClaims> {
@@ -242,8 +277,15 @@ mod tests {
     }
 
     fn good_token() -> String {
-        let issued = tokens().issue(7, "ada@example.com", "ada", SystemTime::now());
+        let issued = tokens().issue(7, &names(), SystemTime::now());
         issued.expect("a token").access_token.access_token
+    }
+
+    fn names() -> Names {
+        Names {
+            email: "ada@example.com".to_owned(),
+            username: "ada".to_owned(),
+        }
     }
 
     fn signed(header: &Value, claims: &Value) -> String {

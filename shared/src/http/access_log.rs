@@ -11,7 +11,7 @@
 //! | `retries` | how often something was sent to the database again |
 //! | `connection_age_s` | age of the connection |
 //! | `cold_start` | whether this was the first request of its process |
-//! | `user_id` | who was calling, as a token or a password has told |
+//! | `user_id` | who was calling, as a valid token or a password has told |
 //! | `error`, `cause` | the kind of an error, and for 5xx its cause |
 //!
 //! Nothing else of a request is ever logged: no body, no query and no other header, and so no password, token or task. The
@@ -94,7 +94,10 @@ fn write_entry(received: &Received, counters: Counters, status: StatusCode, erro
         retries: counters.retries,
         connection_age_s: counters.connection_age.map(|age| age.as_secs()),
         cold_start: received.cold_start,
-        user_id: counters.user_id,
+        // Anyone can write a personal token that names a user.
+        user_id: counters
+            .user_id
+            .filter(|_| !matches!(error, Some(Error::InvalidToken))),
         error: error.map(Error::kind),
         cause: error.and_then(Error::cause).map(ToString::to_string),
     };

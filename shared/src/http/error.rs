@@ -35,12 +35,21 @@ pub enum Error {
         /// Seconds until the next attempt may succeed.
         retry_after: i32,
     },
+    /// The caller's personal token may not do this.
+    #[error("a personal token is not enough")]
+    TokenNotAllowed,
     /// The path names another user.
     #[error("another user's path")]
     Forbidden(Action),
     /// The caller has no such task.
     #[error("no such task")]
     TaskNotFound,
+    /// The caller has no such session.
+    #[error("no such session")]
+    SessionNotFound,
+    /// The account has as many personal tokens as an account may have.
+    #[error("too many personal tokens")]
+    TooManyTokens,
     /// The task is no longer in a version that the request names. This is its version now.
     #[error("the task has been changed")]
     TaskChanged(EntityTag),
@@ -138,6 +147,11 @@ impl Error {
                 "too_many_attempts",
                 "Too many attempts, try again later",
             ),
+            Self::TokenNotAllowed => text(
+                StatusCode::FORBIDDEN,
+                "token_not_allowed",
+                "This token may not be used here",
+            ),
             Self::Forbidden(Action::AccessTasks) => text(
                 StatusCode::FORBIDDEN,
                 "not_yours",
@@ -149,6 +163,12 @@ impl Error {
                 "Not authorized to create tasks for this user",
             ),
             Self::TaskNotFound => text(StatusCode::NOT_FOUND, "task_not_found", "Task not found"),
+            Self::SessionNotFound => text(
+                StatusCode::NOT_FOUND,
+                "session_not_found",
+                "Session not found",
+            ),
+            Self::TooManyTokens => text(StatusCode::CONFLICT, "too_many_tokens", "Too many tokens"),
             Self::TaskChanged(_) => text(
                 StatusCode::PRECONDITION_FAILED,
                 "task_changed",

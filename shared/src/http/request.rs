@@ -138,7 +138,10 @@ impl Request {
 
     /// An id in the path: an optional sign and digits. A number beyond the range of integers is a valid id that nothing
     /// has.
-    fn path_id(&self, name: &'static str) -> Result<i64, InvalidInput> {
+    ///
+    /// # Errors
+    /// [`InvalidInput`] where it is anything else.
+    pub fn path_id(&self, name: &'static str) -> Result<i64, InvalidInput> {
         let parameters = self.request.path_parameters_ref();
         let text = parameters
             .and_then(|parameters| parameters.first(name))

@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::fields::Priority;
-use crate::validation::{InvalidInput, Parameters, Query, RuleError, integer_text, lax_bool, text};
+use crate::validation::{InvalidInput, Parameters, Query, RuleError, lax_bool, lax_int, text};
 
 /// The parameter that continues a list.
 pub const CURSOR: &str = "cursor";
 
 /// The most tasks of a page.
-const MAX_LIMIT: i32 = 200;
+const MAX_LIMIT: i64 = 200;
 
 /// The most characters of a cursor: more than the longest title needs, each of whose letters can become three.
 const MAX_CURSOR_LENGTH: usize = 8192;
@@ -29,7 +29,7 @@ pub struct TaskQuery {
     selection: Selection,
     #[serde(flatten)]
     cursor: Option<Cursor>,
-    max_tasks: Option<i32>,
+    max_tasks: Option<i64>,
 }
 
 /// The filters and the order of a list. `None` stands for a filter that is not asked for.
@@ -86,7 +86,7 @@ impl TaskQuery {
             contained: parameters.optional("q", text(1, 200)),
             order: parameters.optional("sort", order).unwrap_or_default(),
         };
-        let max_tasks = parameters.optional("limit", integer_text(1, MAX_LIMIT));
+        let max_tasks = parameters.optional("limit", lax_int(1, MAX_LIMIT));
         // Of filters that are refused, no cursor is known to be another's.
         let expected = parameters.is_valid().then(|| selection.digest());
         let cursor = parameters.optional(CURSOR, |value| {

@@ -135,12 +135,24 @@ pub(crate) async fn subjects(own: &TestDatabase, effort: &Effort) -> Vec<Subject
         let requests = match route.function {
             "register" => Requests::Registrations(request),
             "change-password" => Requests::Passwords(request, false),
-            "delete-account" => {
+            // A personal token more than an account may have is refused.
+            "delete-account" | "create-token" => {
                 let mut requests = Vec::new();
                 for _ in 0..effort.starts + effort.rounds + spare {
                     requests.push(fixtures.route_case(route).await.request());
                 }
                 Requests::Once(requests)
+            }
+            "end-session" => {
+                let count = effort.starts + effort.rounds * effort.requests + spare;
+                let count = i32::try_from(count).expect("some thousands");
+                let sessions = add_sessions(own, route_case.user_id_number(), count).await;
+                let requests = sessions.into_iter().map(|session_id| {
+                    let mut route_case = route_case.clone();
+                    route_case.session_id = session_id;
+                    route_case.request()
+                });
+                Requests::Once(requests.collect())
             }
             "delete-task" => {
                 let count = effort.starts + effort.rounds * effort.requests + spare;
@@ -208,6 +220,20 @@ pub(crate) async fn subjects(own: &TestDatabase, effort: &Effort) -> Vec<Subject
         subjects.insert(0, baseline);
     }
     subjects
+}
+
+/// Adds sessions to a user, and returns their ids.
+async fn add_sessions(own: &TestDatabase, user: i32, count: i32) -> Vec<String> {
+    let insert = "INSERT INTO session (user_id, token_jti, token, expires_at)
+                  SELECT $1, 'session ' || n, '', now() AT TIME ZONE 'utc' + interval '1 day'
+                  FROM generate_series(1, $2) AS n";
+    own.owner.execute(insert, &[&user, &count]).await;
+    let newest = "SELECT id FROM session WHERE user_id = $1 ORDER BY id DESC LIMIT $2";
+    let sessions = own.owner.query(newest, &[&user, &i64::from(count)]).await;
+    sessions
+        .iter()
+        .map(|session| session["id"].to_string())
+        .collect()
 }
 
 /// Adds tasks of realistic size to a user, and returns their ids.

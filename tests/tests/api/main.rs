@@ -7,6 +7,7 @@ mod conditional_requests;
 mod docs;
 mod idempotent_creation;
 mod paths;
+mod sessions;
 mod task_queries;
 mod tasks;
 mod tokens;

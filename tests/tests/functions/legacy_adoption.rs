@@ -688,6 +688,12 @@ async fn the_rollback_restores_the_legacy_schema_with_new_rows() {
             .http(&request.json(&json!({"title": "new", "priority": "Low"})))
             .await;
         assert_eq!(task.status, 201, "{:?}", task.body);
+        let create_token = Function::start("create-token", &database.environment).await;
+        let request = HttpEvent::new("POST", "/api/auth/tokens", &[]).bearer(&token);
+        let body = json!({"name": "a", "password": tests::api::PASSWORD});
+        let personal = create_token.http(&request.json(&body)).await;
+        assert_eq!(personal.status, 201, "{}", personal.status);
+        let personal = personal.body["access_token"].as_str().expect("a token");
         let users = rows(&database, "user").await;
         let (tasks, sessions) = (
             rows(&database, "task").await,
@@ -760,6 +766,11 @@ async fn the_rollback_restores_the_legacy_schema_with_new_rows() {
             (200, new_id),
             "{schema:?}"
         );
+        // Personal tokens, which the legacy service does not know, have ended for good.
+        let response = me
+            .http(&HttpEvent::new("GET", "/api/auth/me", &[]).bearer(personal))
+            .await;
+        assert_eq!(response.status, 401, "{schema:?}");
         database.drop().await;
     }
 }

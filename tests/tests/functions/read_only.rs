@@ -7,7 +7,7 @@ use tests::function::{Function, HttpEvent};
 use tests::routes::routes;
 
 /// The functions that write nothing.
-const READING: [&str; 3] = ["me", "list-tasks", "get-task"];
+const READING: [&str; 4] = ["me", "list-sessions", "list-tasks", "get-task"];
 
 /// Runs every route on a database after these statements.
 async fn assert_reads_work_and_writes_are_503(alter: &str) {

@@ -243,6 +243,18 @@ async fn a_published_or_invisible_key_is_rejected() {
 }
 
 #[tokio::test]
+async fn days_of_a_session_that_no_time_can_hold_are_refused() {
+    for days in ["0", "-1", "1.5", "month", "36501", "2147483648"] {
+        let environment = Environment::default().with("SESSION_MAX_DAYS", days);
+        let output = run("refresh", &[], &environment).await;
+        assert_eq!(output.status, Some(1), "{}", output.text);
+        for part in ["SESSION_MAX_DAYS", days, "from 1 to 36500", "for 30"] {
+            assert!(output.text.contains(part), "{part}: {}", output.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn white_space_around_settings_is_trimmed() {
     let mut environment = Environment::default();
     for name in ["DATABASE_URL", "SECRET_KEY", "ALLOW_LOCAL_DATABASE"] {

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use shared::accounts::{self, AccountDeletion, Credentials, NewUser, PasswordChange};
+use shared::accounts::{
+    self, AccountDeletion, Credentials, NewToken, NewUser, OtherSessions, PasswordChange,
+};
 use shared::auth::rate_limit::{self, RateLimiter, Requester};
-use shared::auth::{self, Caller, Tokens, active_session};
+use shared::auth::{self, Caller, Names, Tokens, active_session, personal_token};
 use shared::database::Database;
 use shared::http::conditional::EntityTags;
 use shared::settings::{AccountLimits, Settings, variable};
@@ -124,6 +126,7 @@ struct SmokeTest<'a> {
     database: &'a Database,
     tokens: Tokens,
     limits: AccountLimits,
+    session_max_days: i32,
     requester: Requester,
     email: String,
 }
@@ -142,6 +145,7 @@ impl<'a> SmokeTest<'a> {
             database,
             tokens: Tokens::new(&settings),
             limits: settings.account_limits,
+            session_max_days: settings.session_max_days,
             requester: RateLimiter::new(&settings).requester(Some([192, 0, 2, 1].into())),
             email: format!("{}@example.com", &random[..40]),
         })
@@ -155,6 +159,7 @@ impl<'a> SmokeTest<'a> {
         self.register("2").await?;
         let caller = self.register("").await?;
         self.do_everything_with_tasks(&caller).await?;
+        self.do_everything_with_sessions(&caller).await?;
         self.change_password(&caller).await?;
         self.purge().await?;
         self.delete_account(&caller).await
@@ -283,6 +288,51 @@ impl<'a> SmokeTest<'a> {
             Err(Error::TaskNotFound) => Ok(()),
             other => step.unexpected(other.err(), "the task again"),
         }
+    }
+
+    /// Refreshes a login, and lists and ends sessions of both kinds.
+    async fn do_everything_with_sessions(&self, caller: &Caller) -> Result<(), String> {
+        let step = Step("refresh a login");
+        // The token of this caller names the user otherwise.
+        let refreshed = accounts::refresh(
+            self.database,
+            &self.tokens,
+            caller,
+            Names::default(),
+            self.session_max_days,
+            SystemTime::now(),
+        );
+        let refreshed = self.caller(step, &step.answer(refreshed.await)?)?;
+
+        let step = Step("create a personal token");
+        let token = json!({
+            "name": "\u{df}".repeat(100), "scope": "tasks:read", "expires_in_days": 366, "password": PASSWORDS[0],
+        });
+        let token = step.input(&token, NewToken::from_body)?;
+        let created = accounts::create_token(self.database, &self.requester, caller, token).await;
+        let mut created = step.answer(created)?;
+        let text = created["access_token"].take();
+        let parsed = personal_token::parse(text.as_str().unwrap_or_default());
+        let (owner, _) = step.result(parsed)?;
+        step.answer(accounts::get(self.database, &owner).await)?;
+
+        let step = Step("list the sessions");
+        let sessions = accounts::list_sessions(self.database, caller).await;
+        let sessions = step.answer(sessions)?;
+        let listed = sessions.as_array().into_iter().flatten();
+        let listed = listed.filter(|session| session["id"] == created["id"]);
+        let [listed] = listed.collect::<Vec<_>>()[..] else {
+            return step.unexpected(None::<Error>, "no such session or several");
+        };
+        step.require_fields(&created, listed)?;
+
+        let step = Step("end a session");
+        let id = created["id"].as_i64().unwrap_or_default();
+        step.result(accounts::end_session(self.database, caller, id).await)?;
+        self.require_ended(step, &owner).await?;
+        let step = Step("end the other sessions");
+        step.result(accounts::end_sessions(self.database, caller, OtherSessions::All).await)?;
+        self.require_ended(step, &refreshed).await
     }
 
     async fn change(
