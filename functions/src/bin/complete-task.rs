@@ -22,7 +22,7 @@ async fn complete_task(request: Request, app: &'static App) -> Result<Reply, Err
         limits,
     )
     .await?;
-    Ok(Reply::ok(&task.content)?.with_etag(&task.etag))
+    Ok(Reply::ok_unless(&task.content, Error::TaskTooLarge)?.with_etag(&task.etag))
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -16,7 +16,7 @@ async fn get_task(request: Request, app: &'static App) -> Result<Reply, Error> {
     let reply = if known.contain(&task.etag) {
         Reply::not_modified()
     } else {
-        Reply::ok(&task.content)?
+        Reply::ok_unless(&task.content, Error::TaskTooLarge)?
     };
     Ok(reply.with_etag(&task.etag))
 }

@@ -16,7 +16,7 @@ async fn update_task(request: Request, app: &'static App) -> Result<Reply, Error
     let change = Change::Update(&changes);
     let limits = app.account_limits;
     let task = tasks::change(&app.database, &caller, id, &expected, change, limits).await?;
-    Ok(Reply::ok(&task.content)?.with_etag(&task.etag))
+    Ok(Reply::ok_unless(&task.content, Error::TaskTooLarge)?.with_etag(&task.etag))
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -33,8 +33,10 @@
 //! | no answer within [`STATEMENT`](timeouts::STATEMENT) | cancelled | cancelled | cancelled |
 //! | the statement did not end within [`CANCEL`](timeouts::CANCEL) after that | no | no | no: it may still be executed |
 //!
-//! Creating a task is an idempotent write, because each creation has a key. To update, toggle and delete are writes: their
-//! repetition belongs to the client, whose `If-Match` tells whether the first attempt was done.
+//! Creating a task is an idempotent write, because each creation has a key. To update, toggle and delete are writes: a second
+//! toggle would undo the first, a second update could overwrite what another client wrote in between, and a second deletion
+//! would find nothing and answer 404. Their repetition belongs to the client, whose `If-Match` tells whether the first attempt
+//! was done.
 //!
 //! A statement that is not sent again ends as [`Error::Unavailable`], which does not say whether it was executed.
 

@@ -65,6 +65,9 @@ pub enum Error {
     /// The body is larger than a request's body may be.
     #[error("the body is too large")]
     BodyTooLarge,
+    /// The task is more than Lambda can return. No request can create one; an adopted database may have it.
+    #[error("the task is too large")]
+    TaskTooLarge,
     /// The caller's tasks are more than Lambda can return.
     #[error("the task list is too large")]
     TaskListTooLarge,
@@ -189,6 +192,11 @@ impl Error {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 "Request body too large",
+            ),
+            Self::TaskTooLarge => text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "task_too_large",
+                "Task too large",
             ),
             Self::TaskListTooLarge => text(
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -21,6 +21,12 @@ pub(crate) struct Growth {
     pub(crate) get_p50_ms: f64,
     /// Milliseconds of list-tasks.
     pub(crate) list_p50_ms: f64,
+    /// CPU milliseconds of list-tasks.
+    pub(crate) list_cpu_p50_ms: f64,
+    /// Milliseconds of list-tasks where the client knows the list: a 304.
+    pub(crate) known_list_p50_ms: f64,
+    /// CPU milliseconds of the same.
+    pub(crate) known_list_cpu_p50_ms: f64,
 }
 
 /// How many of the tasks are the caller's.
@@ -28,6 +34,21 @@ const OWN_TASKS: [i32; 3] = [10, 100, 1_000];
 
 /// How many tasks every other user has.
 const TASKS_PER_USER: i32 = 100;
+
+/// Latency and CPU of one kind of request.
+#[derive(Default)]
+struct Cost {
+    latency: Sample,
+    cpu: Sample,
+}
+
+/// The costs of the requests at one size of the table.
+#[derive(Default)]
+struct Costs {
+    get: Cost,
+    list: Cost,
+    known_list: Cost,
+}
 
 /// A database with a given number of tasks.
 struct Table {
@@ -47,21 +68,24 @@ pub(crate) async fn measure(largest: i32, rounds: usize) -> Vec<Growth> {
         let mut samples: Vec<_> = tables
             .iter_mut()
             .filter(|table| table.tasks >= own)
-            .map(|table| (table, Sample::default(), Sample::default()))
+            .map(|table| (table, Costs::default()))
             .collect();
-        for (table, ..) in &samples {
+        for (table, _) in &samples {
             table.assign(own).await;
         }
         for _ in 0..rounds {
-            for (table, get, list) in &mut samples {
-                table.sample(get, list).await;
+            for (table, costs) in &mut samples {
+                table.sample(costs).await;
             }
         }
-        measured.extend(samples.iter().map(|(table, get, list)| Growth {
+        measured.extend(samples.iter().map(|(table, costs)| Growth {
             tasks: table.tasks,
             own,
-            get_p50_ms: get.median(),
-            list_p50_ms: list.median(),
+            get_p50_ms: costs.get.latency.median(),
+            list_p50_ms: costs.list.latency.median(),
+            list_cpu_p50_ms: costs.list.cpu.median(),
+            known_list_p50_ms: costs.known_list.latency.median(),
+            known_list_cpu_p50_ms: costs.known_list.cpu.median(),
         }));
     }
     for table in tables {
@@ -109,20 +133,33 @@ impl Table {
         self.own.owner.execute("VACUUM (ANALYZE) task", &[]).await;
     }
 
-    async fn sample(&mut self, get: &mut Sample, list: &mut Sample) {
+    async fn sample(&mut self, costs: &mut Costs) {
         // This one is the caller's at every size.
         let middle = (self.tasks / 2).to_string();
         let one = HttpEvent::new("GET", TASK, &[&self.user_id, &middle]).bearer(&self.token);
         let all = HttpEvent::new("GET", TASKS, &[&self.user_id]).bearer(&self.token);
-        for (function, request, sample) in [(&mut self.get, one, get), (&mut self.list, all, list)]
-        {
+        let etag = self.list.http(&all).await.etag().to_owned();
+        let known = all.clone().header("if-none-match", &etag);
+        self.list.wait_until_ready().await;
+        for (is_list, request, status, cost) in [
+            (false, one, 200, &mut costs.get),
+            (true, all, 200, &mut costs.list),
+            (true, known, 304, &mut costs.known_list),
+        ] {
+            let function = if is_list {
+                &mut self.list
+            } else {
+                &mut self.get
+            };
             // The connection may need a health check at the first request.
             for is_counted in [false, true, true, true, true, true] {
+                let cpu = function.cpu_time();
                 let (answer, timing) = function.http_timed(&request).await;
-                assert_eq!(answer.status, 200, "{answer:?}");
+                assert_eq!(answer.status, status, "{answer:?}");
                 function.wait_until_ready().await;
                 if is_counted {
-                    sample.add_time(timing.request);
+                    cost.latency.add_time(timing.request);
+                    cost.cpu.add_time(function.cpu_time().saturating_sub(cpu));
                 }
             }
         }

@@ -322,7 +322,7 @@ impl Report {
         by_id.into_iter().chain(by_key).collect()
     }
 
-    /// The limits of growth between the last two sizes of the table.
+    /// The limits of growth between the last two sizes of the table, and of a 304 beside its 200.
     fn growth_targets(&self) -> Vec<Target> {
         let find = |tasks| {
             let mut growth = self.growth.iter();
@@ -333,15 +333,28 @@ impl Report {
             return Vec::new();
         };
         let what = |route| format!("p50 of {route}, {} rows / 10000 rows", large.tasks);
+        let longest = self.growth.iter().max_by_key(|growth| growth.own);
+        let known = longest.into_iter().flat_map(|row| {
+            let what = |cost| format!("{cost} of a list of {}, 304 / 200", row.own);
+            [
+                Target::new(what("p50"), row.known_list_p50_ms / row.list_p50_ms, 0.2),
+                Target::new(
+                    what("CPU"),
+                    row.known_list_cpu_p50_ms / row.list_cpu_p50_ms,
+                    0.2,
+                ),
+            ]
+        });
         // Above 1.0 to allow for noise.
-        vec![
+        let growth = [
             Target::new(what("get-task"), large.get_p50_ms / small.get_p50_ms, 1.1),
             Target::new(
                 what("list-tasks, 100 of them"),
                 large.list_p50_ms / small.list_p50_ms,
                 1.1,
             ),
-        ]
+        ];
+        growth.into_iter().chain(known).collect()
     }
 
     /// The content of bench.json.
@@ -437,13 +450,19 @@ impl fmt::Display for Report {
         }
         writeln!(
             to,
-            "\ntasks in the table   of the caller's   get, ms   list, ms"
+            "\ntasks in the table   of the caller's   get, ms   list, ms    CPU   304, ms    CPU"
         )?;
         for row in &self.growth {
             writeln!(
                 to,
-                "{:18} {:17} {:9.2} {:10.2}",
-                row.tasks, row.own, row.get_p50_ms, row.list_p50_ms
+                "{:18} {:17} {:9.2} {:10.2} {:6.2} {:9.2} {:6.2}",
+                row.tasks,
+                row.own,
+                row.get_p50_ms,
+                row.list_p50_ms,
+                row.list_cpu_p50_ms,
+                row.known_list_p50_ms,
+                row.known_list_cpu_p50_ms
             )?;
         }
         writeln!(to, "\nlist                     of the caller's   p50, ms")?;

@@ -6,7 +6,7 @@ use tests::api::registration;
 use tests::database::TestDatabase;
 use tests::fixtures::{Fixtures, register};
 use tests::function::{Function, HttpEvent, HttpResponse};
-use tests::routes::{TASKS, route};
+use tests::routes::{TASK, TASKS, route};
 
 const FIRST: &str = "0001-01-01T00:00:00";
 const LAST: &str = "9999-12-31T23:59:59.999999";
@@ -217,5 +217,76 @@ async fn a_suppressed_insert_is_a_500_and_not_a_401() {
     );
     let log = function.stop().await;
     assert!(log.contains("no task was created"), "{log}");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_too_large_can_be_shortened_and_deleted() {
+    let database = TestDatabase::migrated().await;
+    let (user_id, token) = register(&database.environment).await;
+    let id: i32 = user_id.parse().expect("an id");
+    // The second one is too large only as JSON.
+    let insert = "INSERT INTO task (user_id, title, description) VALUES ($1, 'a', repeat('x', 10000000)),
+                                                                        ($1, 'b', repeat('\"', 3200000))";
+    database.owner.execute(insert, &[&id]).await;
+    let rows = database
+        .owner
+        .query("SELECT id FROM task ORDER BY id", &[])
+        .await;
+    let ids = rows.iter().map(|row| row["id"].to_string());
+    let [first, second] = &ids.collect::<Vec<_>>()[..] else {
+        panic!("two tasks");
+    };
+    let complete = format!("{TASK}/complete");
+    let too_large = json!({"detail": "Task too large"});
+    for (function, method, path, id, body, status) in [
+        ("get-task", "GET", TASK, first, None, 413),
+        ("get-task", "GET", TASK, second, None, 413),
+        (
+            "update-task",
+            "PUT",
+            TASK,
+            first,
+            Some(json!({"title": "new"})),
+            413,
+        ),
+        (
+            "complete-task",
+            "PATCH",
+            complete.as_str(),
+            first,
+            None,
+            413,
+        ),
+        ("delete-task", "DELETE", TASK, second, None, 200),
+        (
+            "update-task",
+            "PUT",
+            TASK,
+            first,
+            Some(json!({"description": "short"})),
+            200,
+        ),
+        ("get-task", "GET", TASK, first, None, 200),
+    ] {
+        let function = Function::start(function, &database.environment).await;
+        let request = HttpEvent::new(method, path, &[&user_id, id]).bearer(&token);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let response = function.http(&request).await;
+        assert_eq!(response.status, status, "{method}");
+        if status == 413 {
+            assert_eq!(response.body, too_large);
+        } else if method != "DELETE" {
+            // The changes before were done.
+            let task = &response.body;
+            assert_eq!(
+                (&task["title"], &task["description"], &task["completed"]),
+                (&json!("new"), &json!("short"), &json!(true))
+            );
+        }
+    }
     database.drop().await;
 }

@@ -116,7 +116,8 @@ async fn case_is_ignored_alike_in_databases_of_all_collations() {
 
 /// Every byte of a text in percent-encoding.
 fn percent_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let bytes: Vec<_> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    bytes.concat()
 }
 
 #[tokio::test]
