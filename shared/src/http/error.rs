@@ -108,6 +108,7 @@ pub(super) enum Detail<'a> {
 
 impl Error {
     /// The one place for an error's status, name and text.
+    #[expect(clippy::too_many_lines, reason = "one match over all errors")]
     pub(super) fn answer(&self) -> ErrorAnswer<'_> {
         let text = |status, kind, detail| ErrorAnswer {
             status,
