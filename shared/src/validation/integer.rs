@@ -145,7 +145,6 @@ mod tests {
             ("-99999999999999999999", "greater_than_equal"),
             (r#""99999999999999999999""#, "less_than_equal"),
             ("1.5", "int_from_float"),
-            ("1e400", "finite_number"),
             ("null", "int_type"),
             ("[]", "int_type"),
             ("{}", "int_type"),
@@ -162,9 +161,11 @@ mod tests {
             let error = read(value).expect_err(value);
             assert_eq!(error["type"], kind, "{value}");
         }
-        let surrogate = RawValue::from_string(r#""\ud800""#.to_owned()).expect("JSON");
-        let error = lax_int(1, 366)(&surrogate).expect_err("no text");
-        assert_eq!(error.kind, "int_parsing");
+        // No type can hold these.
+        for (value, kind) in [(r#""\ud800""#, "int_parsing"), ("1e400", "finite_number")] {
+            let value = RawValue::from_string(value.to_owned()).expect("JSON");
+            assert_eq!(lax_int(1, 366)(&value).expect_err("refused").kind, kind);
+        }
         assert_eq!(
             read("367"),
             Err(

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 /// A rule that a value breaks.
 #[derive(Debug)]
 pub struct RuleError {
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     pub(super) msg: Cow<'static, str>,
     pub(super) ctx: Option<Context>,
 }
