@@ -225,7 +225,7 @@ async fn a_read_replica_serves_reads_and_refuses_writes_with_503() {
     health.assert_unavailable();
     for (route_case, response, log) in outcomes {
         let name = route_case.route.function;
-        if ["me", "list-tasks", "get-task"].contains(&name) {
+        if route_case.route.method == "GET" {
             assert!(route_case.is_success(&response), "{name}: {log}");
         } else {
             response.assert_unavailable();

@@ -7,6 +7,7 @@ mod env_file;
 mod files;
 mod layers;
 mod markdown;
+mod migrations;
 mod openapi;
 mod routes;
 mod rust;

@@ -14,6 +14,9 @@ const STATE: &str = "
          'the server is a read replica: connect to the primary compute'),
         (current_setting('default_transaction_read_only')::boolean,
          'default_transaction_read_only is on for this role, this database or the server: switch it off'),
+        (current_setting('server_encoding') <> 'UTF8',
+         format('database encoding: found %s; expected UTF8, which can hold every text that a client sends: create a database \
+                 that has it', current_setting('server_encoding'))),
         (to_regnamespace('public') IS NULL,
          'there is no schema public: create it'),
         (NOT has_schema_privilege(to_regnamespace('public'), 'CREATE'),

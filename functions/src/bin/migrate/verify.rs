@@ -55,7 +55,6 @@ pub(crate) async fn verify_in_session(
         differences.extend(roles::problems(&client, role).await?);
     }
     differences.extend(interference(&client, role).await?);
-    differences.extend(encoding(&client).await?);
     let lagging = sequences::find_lagging(&client).await?;
     differences.extend(lagging.iter().map(sequences::Lag::describe));
     if has_expected_schema {
@@ -94,18 +93,6 @@ async fn interference(client: &Client, role: &str) -> Result<Vec<String>, Migrat
         format!("table {relation}, {object}: {description}")
     };
     Ok(rows.iter().map(line).collect())
-}
-
-/// The difference where the database cannot store every text.
-async fn encoding(client: &Client) -> Result<Option<String>, MigrateError> {
-    let encoding = "SELECT current_setting('server_encoding')";
-    let row = client.query_one(encoding, &[]).await;
-    let found: String = row
-        .map_err(MigrateError::from_step("reading the database's encoding"))?
-        .get(0);
-    Ok((found != "UTF8").then(|| {
-        format!("database encoding: found {found}; expected UTF8, which can hold every text that a client sends")
-    }))
 }
 
 /// What the application's role can do although no function needs it, and `migrate` could not change.
