@@ -94,7 +94,9 @@ async function signIn(page, token) {
 /** Sends a request with the form of an operation, and returns the status and the body that the page shows. */
 async function tryOut(page, operation, parameters) {
   const block = page.locator(`[id$="-${operation}"].opblock`);
-  await block.locator(".opblock-summary-control").click();
+  if (!(await block.getAttribute("class")).includes("is-open")) await block.locator(".opblock-summary-control").click();
+  const clear = block.getByRole("button", { name: "Clear" });
+  if (await clear.isVisible()) await clear.click();
   for (const [name, value] of Object.entries(parameters)) {
     await block.locator(`tr[data-param-name="${name}"] input`).fill(String(value));
   }
@@ -120,6 +122,8 @@ for (const [device, width] of Object.entries(widths)) {
     const tasks = await tryOut(page, "listTasks", { user_id: user.id });
     assert.equal(tasks.status, "200");
     assert.equal(JSON.parse(tasks.body)[0].title, `Seen by ${user.username}`);
+    const filtered = await tryOut(page, "listTasks", { user_id: user.id, q: "not in the list", limit: 1 });
+    assert.deepEqual([filtered.status, filtered.body], ["200", "[]"]);
     await page.screenshot({ path: `${screenshots}docs-${device}-tried.png`, fullPage: true });
 
     const [content, visible] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
