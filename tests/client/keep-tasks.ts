@@ -85,16 +85,20 @@ for (let day = 1; day <= 5; day++) {
   const task = { title: `Day ${day}`, due_date: `1843-10-0${day}`, tags: "Journey" } satisfies NewTask;
   await client.POST("/api/{user_id}/tasks", { params: { path }, body: task });
 }
-type ListQuery = NonNullable<paths["/api/{user_id}/tasks"]["get"]["parameters"]["query"]>;
-const titles: string[] = [];
-let query: ListQuery | undefined = { tag: ["journey"], due_from: "1843-10-02", sort: "-due_date", limit: 2 };
-while (query) {
-  const page = await client.GET("/api/{user_id}/tasks", { params: { path, query } });
-  titles.push(...(page.data ?? []).map((task) => task.title));
-  const next = /^<\?(.*)>; rel="next"$/.exec(page.response.headers.get("Link") ?? "")?.[1];
-  const cursor = next && new URLSearchParams(next).get("cursor");
-  query = cursor ? { ...query, cursor } : undefined;
+function nextCursor(response: Response): string | null {
+  const link = /^<\?(.*)>; rel="next"$/.exec(response.headers.get("Link") ?? "");
+  return new URLSearchParams(link?.[1]).get("cursor");
 }
+const query = { tag: ["journey"], due_from: "1843-10-02", sort: "-due_date" as const, limit: 2 };
+const titles: string[] = [];
+let cursor: string | null = null;
+do {
+  const page = await client.GET("/api/{user_id}/tasks", { params: { path, query: cursor ? { ...query, cursor } : query } });
+  titles.push(...(page.data ?? []).map((task) => task.title));
+  // Its type is given, because it would otherwise depend on itself.
+  const next: string | null = nextCursor(page.response);
+  cursor = next;
+} while (cursor);
 assert.deepEqual(titles, ["Day 5", "Day 4", "Day 3", "Day 2"]);
 
 // The types reject what the API would reject.
