@@ -98,8 +98,10 @@ impl Table {
     /// Creates the database. No task is the caller's.
     async fn fill(tasks: i32) -> Self {
         let own = TestDatabase::migrated().await;
+        // The migration's own check of the statements has used some ids.
         let fill = format!(
-            "INSERT INTO \"user\" (username, email, hashed_password)
+            "ALTER SEQUENCE user_id_seq RESTART; ALTER SEQUENCE task_id_seq RESTART;
+             INSERT INTO \"user\" (username, email, hashed_password)
              SELECT 'u' || n, 'u' || n || '@example.com', '' FROM generate_series(1, {tasks} / {TASKS_PER_USER}) AS n;
              INSERT INTO task (user_id, title, description, due_date, tags)
              SELECT 1 + n % ({tasks} / {TASKS_PER_USER}), 'Buy milk and bread, no. ' || n,
