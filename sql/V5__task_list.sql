@@ -39,12 +39,19 @@ RETURN regexp_split_to_array(
     '[\s\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]*,[\s\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]*'
 );
 
--- The date that a text begins with, as YYYY-MM-DD; NULL where it begins with none.
+-- All days of a year, as MM-DD.
+CREATE FUNCTION public.todo_days() RETURNS text[]
+LANGUAGE sql IMMUTABLE
+RETURN ARRAY(SELECT to_char(date '2024-01-01' + day, 'MM-DD') FROM generate_series(0, 365) AS day);
+
+-- The date that a text begins with, as YYYY-MM-DD; NULL where it begins with none. A regular expression for all of this
+-- takes three times as long.
 CREATE FUNCTION public.todo_date(original text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN CASE
-    WHEN original !~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?![0-9])' THEN NULL
-    WHEN substr(original, 6, 5) IN ('02-30', '02-31', '04-31', '06-31', '09-31', '11-31') THEN NULL
+    WHEN substr(original, 6, 5) <> ALL (public.todo_days()) THEN NULL
+    WHEN ltrim(left(original, 5), '0123456789') <> '-' THEN NULL
+    WHEN substr(original, 11, 1) IN ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9') THEN NULL
     -- Every fourth year has a 29th of February, but of the last years of the centuries only every fourth.
     WHEN substr(original, 6, 5) = '02-29'
         AND original !~ '^([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)' THEN NULL
@@ -117,6 +124,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     query public.todo_task_query;
+    is_filtered boolean;
     page integer[];
 BEGIN
     SELECT public.task_version_tag(coalesce(clock.version, public.todo_unused_task_version())),
@@ -153,6 +161,8 @@ BEGIN
     IF query.tags IS NOT NULL THEN
         query.tags := ARRAY(SELECT public.todo_fold_case(wanted) FROM unnest(query.tags) AS wanted);
     END IF;
+    is_filtered := num_nonnulls(
+        query.completed, query.priorities, query.tags, query.due_from, query.due_to, query.contained) > 0;
     -- By id, the index gives the order, and a page reads no more than it needs. Comparing and ordering by both columns keeps
     -- the planner from walking the primary key through the tasks of others.
     IF query.sort = 'id' AND NOT query.descending THEN
@@ -161,7 +171,7 @@ BEGIN
             FROM public.task
             WHERE (task.user_id, task.id) > (caller_id, coalesce(query.after_id, -2147483649))
               AND task.user_id <= caller_id
-              AND public.todo_task_matches(query, completed, priority, title, description, tags, due_date)
+              AND (NOT is_filtered OR public.todo_task_matches(query, completed, priority, title, description, tags, due_date))
             ORDER BY task.user_id, task.id
             LIMIT query.max_tasks + 1
         );
@@ -171,7 +181,7 @@ BEGIN
             FROM public.task
             WHERE (task.user_id, task.id) < (caller_id, coalesce(query.after_id, 2147483648))
               AND task.user_id >= caller_id
-              AND public.todo_task_matches(query, completed, priority, title, description, tags, due_date)
+              AND (NOT is_filtered OR public.todo_task_matches(query, completed, priority, title, description, tags, due_date))
             ORDER BY task.user_id DESC, task.id DESC
             LIMIT query.max_tasks + 1
         );
@@ -183,7 +193,7 @@ BEGIN
                            COLLATE pg_catalog."C" AS key
                 FROM public.task
                 WHERE task.user_id = caller_id
-                  AND public.todo_task_matches(query, completed, priority, title, description, tags, due_date)
+                  AND (NOT is_filtered OR public.todo_task_matches(query, completed, priority, title, description, tags, due_date))
             )
             SELECT candidate.id
             FROM candidate

@@ -29,6 +29,7 @@ DROP FUNCTION
     public.todo_task_sort_key,
     public.todo_task_matches,
     public.todo_date,
+    public.todo_days,
     public.todo_tags,
     public.todo_fold_case;
 DROP TYPE public.todo_task_query;
