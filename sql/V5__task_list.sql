@@ -106,6 +106,40 @@ RETURN CASE sort
         CASE WHEN updated_at < timestamp '2000-01-01' THEN '0' ELSE '1' END || encode(timestamp_send(updated_at), 'hex')
 END;
 
+-- The ids of the tasks that a query asks for, ordered by id, and one more where there are more. The index gives the order, so
+-- that no more is read than the page needs. The planner could think that reading and sorting all of a user's tasks is as good,
+-- or walking the primary key through the tasks of others: hence the settings, and the order by both columns.
+CREATE FUNCTION public.todo_page_by_id(caller_id integer, query public.todo_task_query, is_filtered boolean)
+RETURNS integer[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_sort = off SET enable_incremental_sort = off SET enable_bitmapscan = off AS $$
+BEGIN
+    IF query.descending THEN
+        RETURN ARRAY(
+            SELECT task.id
+            FROM public.task
+            WHERE (task.user_id, task.id) < (caller_id, coalesce(query.after_id, 2147483648))
+              AND task.user_id >= caller_id
+              AND (NOT is_filtered OR public.todo_task_matches(
+                  query, task.completed, task.priority, task.title, task.description, task.tags, task.due_date))
+            ORDER BY task.user_id DESC, task.id DESC
+            LIMIT query.max_tasks + 1
+        );
+    END IF;
+    RETURN ARRAY(
+        SELECT task.id
+        FROM public.task
+        WHERE (task.user_id, task.id) > (caller_id, coalesce(query.after_id, -2147483649))
+          AND task.user_id <= caller_id
+          AND (NOT is_filtered OR public.todo_task_matches(
+              query, task.completed, task.priority, task.title, task.description, task.tags, task.due_date))
+        ORDER BY task.user_id, task.id
+        LIMIT query.max_tasks + 1
+    );
+END
+$$;
+
 -- The tasks of a user that a query asks for; without a query all of them, ordered by id. No row where the session is not
 -- active.
 --
@@ -163,28 +197,8 @@ BEGIN
     END IF;
     is_filtered := num_nonnulls(
         query.completed, query.priorities, query.tags, query.due_from, query.due_to, query.contained) > 0;
-    -- By id, the index gives the order, and a page reads no more than it needs. Comparing and ordering by both columns keeps
-    -- the planner from walking the primary key through the tasks of others.
-    IF query.sort = 'id' AND NOT query.descending THEN
-        page := ARRAY(
-            SELECT task.id
-            FROM public.task
-            WHERE (task.user_id, task.id) > (caller_id, coalesce(query.after_id, -2147483649))
-              AND task.user_id <= caller_id
-              AND (NOT is_filtered OR public.todo_task_matches(query, completed, priority, title, description, tags, due_date))
-            ORDER BY task.user_id, task.id
-            LIMIT query.max_tasks + 1
-        );
-    ELSIF query.sort = 'id' THEN
-        page := ARRAY(
-            SELECT task.id
-            FROM public.task
-            WHERE (task.user_id, task.id) < (caller_id, coalesce(query.after_id, 2147483648))
-              AND task.user_id >= caller_id
-              AND (NOT is_filtered OR public.todo_task_matches(query, completed, priority, title, description, tags, due_date))
-            ORDER BY task.user_id DESC, task.id DESC
-            LIMIT query.max_tasks + 1
-        );
+    IF query.sort = 'id' THEN
+        page := public.todo_page_by_id(caller_id, query, is_filtered);
     ELSE
         page := ARRAY(
             WITH candidate AS MATERIALIZED (
@@ -193,7 +207,8 @@ BEGIN
                            COLLATE pg_catalog."C" AS key
                 FROM public.task
                 WHERE task.user_id = caller_id
-                  AND (NOT is_filtered OR public.todo_task_matches(query, completed, priority, title, description, tags, due_date))
+                  AND (NOT is_filtered OR public.todo_task_matches(
+                      query, completed, priority, title, description, tags, due_date))
             )
             SELECT candidate.id
             FROM candidate

@@ -26,6 +26,7 @@ DROP FUNCTION public.todo_set_updated_at();
 
 DROP FUNCTION
     public.todo_list_tasks,
+    public.todo_page_by_id,
     public.todo_task_sort_key,
     public.todo_task_matches,
     public.todo_date,
