@@ -99,11 +99,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`InvalidInput`] with every violation.
     pub fn into_result<T>(self, value: T) -> Result<T, InvalidInput> {
-        if self.violations.is_empty() {
-            Ok(value)
-        } else {
-            Err(InvalidInput(self.violations))
-        }
+        InvalidInput::refuse_any(self.violations, value)
     }
 }
 

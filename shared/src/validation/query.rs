@@ -148,11 +148,7 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// [`InvalidInput`] with every violation.
     pub fn into_result<T>(self, value: T) -> Result<T, InvalidInput> {
-        if self.violations.is_empty() {
-            Ok(value)
-        } else {
-            Err(InvalidInput(self.violations))
-        }
+        InvalidInput::refuse_any(self.violations, value)
     }
 }
 

@@ -14,6 +14,15 @@ use super::rules::{Context, RuleError};
 pub struct InvalidInput(pub Vec<Violation>);
 
 impl InvalidInput {
+    /// The value that was read, if no rule is broken.
+    pub(super) fn refuse_any<T>(violations: Vec<Violation>, value: T) -> Result<T, Self> {
+        if violations.is_empty() {
+            Ok(value)
+        } else {
+            Err(Self(violations))
+        }
+    }
+
     /// These violations, and then those.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -77,21 +86,19 @@ impl Violation {
 
     /// A header breaks a rule that has no type of its own.
     pub(crate) fn in_header(name: &'static str, message: &'static str, input: &str) -> Self {
-        let error = RuleError::value_error(message);
-        Self {
-            kind: error.kind,
-            loc: vec![Location::Name("header"), Location::Name(name)],
-            msg: error.msg,
-            input: json_string(input),
-            ctx: error.ctx,
-        }
+        Self::in_text("header", name, RuleError::value_error(message), input)
     }
 
     /// A parameter of the query breaks a rule.
     pub(super) fn in_query(name: &'static str, error: RuleError, input: &str) -> Self {
+        Self::in_text("query", name, error, input)
+    }
+
+    /// A text outside of the body breaks a rule.
+    fn in_text(place: &'static str, name: &'static str, error: RuleError, input: &str) -> Self {
         Self {
             kind: error.kind,
-            loc: vec![Location::Name("query"), Location::Name(name)],
+            loc: vec![Location::Name(place), Location::Name(name)],
             msg: error.msg,
             input: json_string(input),
             ctx: error.ctx,
