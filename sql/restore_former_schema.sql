@@ -27,10 +27,13 @@ DROP FUNCTION public.todo_set_updated_at();
 DROP FUNCTION
     public.todo_list_tasks,
     public.todo_page_by_id,
+    public.todo_page_by_key,
     public.todo_task_sort_key,
+    public.todo_time_key,
     public.todo_task_matches,
     public.todo_date,
     public.todo_days,
+    public.todo_usual_years,
     public.todo_tags,
     public.todo_fold_case;
 DROP TYPE public.todo_task_query;
