@@ -1,4 +1,4 @@
--- Lists in another order than by id: the same answers, in less time.
+-- Lists with filters, and those in another order than by id: the same answers, in less time.
 --
 -- The functions that are replaced answer the same as before, so the previous release goes on working with them.
 
@@ -48,10 +48,13 @@ RETURN CASE sort
     WHEN 'updated_at' THEN public.todo_time_key(updated_at)
 END;
 
--- The ids of the tasks that a query asks for, in another order than by id, and one more where there are more.
---
--- The plan is made once for a connection: making it for each list takes as long as reading 1,000 tasks. OFFSET 0 keeps the key
--- from being computed again for each comparison.
+-- The plan of a page is made once for a connection. Left alone, PostgreSQL makes it again for each list, because a plan for the
+-- given query looks cheaper; making it takes as long as reading 1,000 tasks.
+ALTER FUNCTION public.todo_page_by_id(integer, public.todo_task_query, boolean)
+    SET plan_cache_mode = force_generic_plan;
+
+-- The ids of the tasks that a query asks for, in another order than by id, and one more where there are more. OFFSET 0 keeps
+-- the key from being computed again for each comparison.
 CREATE FUNCTION public.todo_page_by_key(caller_id integer, query public.todo_task_query, is_filtered boolean)
 RETURNS integer[]
 LANGUAGE plpgsql STABLE
