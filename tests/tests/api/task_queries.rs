@@ -94,6 +94,63 @@ async fn walk(api: &Api, user: &User, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_due_date_counts_where_its_text_begins_with_a_date_that_exists() {
+    let api = Api::from_env();
+    let user = api.register().await;
+    let dates = [
+        "0001-01-01",
+        "1899-12-31",
+        "1900-01-01",
+        "2000-02-29",
+        "2024-02-29",
+        "2026-12-31T23:59",
+        "2199-12-31",
+        "2200-01-01",
+        "2400-02-29",
+        "9999-12-31",
+        "9999-12-31é",
+    ];
+    let others = [
+        "",
+        "1900-02-29",
+        "2023-02-29",
+        "2100-02-29 or so",
+        "2026-00-10",
+        "2026-02-30",
+        "2026-04-31",
+        "2026-1-10",
+        "2026-13-01",
+        "2026-12-310",
+        "2026/12/31",
+        " 2026-12-31",
+        "02026-12-31",
+        "20é6-12-31",
+        "2026-12-3é",
+        "٢٠٢٦-12-31",
+    ];
+    for due_date in dates.into_iter().rev().chain(others) {
+        let task = json!({"title": "A task", "due_date": due_date});
+        api.create_task(&user, &task).await;
+    }
+
+    for query in [
+        "due_from=0001-01-01&sort=due_date",
+        "due_to=9999-12-31&sort=due_date",
+        "sort=due_date&limit=3",
+    ] {
+        let found = walk(&api, &user, query).await;
+        let expected: Vec<_> = if query.starts_with("due") {
+            dates.to_vec()
+        } else {
+            // The others keep the order of their ids.
+            dates.into_iter().chain(others).collect()
+        };
+        let found: Vec<_> = found.iter().map(|task| &task["due_date"]).collect();
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn each_parameter_selects_the_tasks_that_it_names() {
     let api = Api::from_env();
     let user = user_with_tasks(&api).await;
