@@ -1,4 +1,4 @@
--- Lists with filters, and those in another order than by id: the same answers, in less time.
+-- Lists by due date, with filters, or of few tasks: the same answers, in less time.
 --
 -- The functions that are replaced answer the same as before, so the previous release goes on working with them.
 
@@ -49,7 +49,7 @@ RETURN CASE sort
 END;
 
 -- The plan of a page is made once for a connection. Left alone, PostgreSQL makes it again for each list, because a plan for the
--- given query looks cheaper; making it takes as long as reading 1,000 tasks.
+-- given query looks cheaper; making it takes as long as reading hundreds of tasks.
 ALTER FUNCTION public.todo_page_by_id(integer, public.todo_task_query, boolean)
     SET plan_cache_mode = force_generic_plan;
 
@@ -91,6 +91,8 @@ BEGIN
 END
 $$;
 
+-- As in V5, except for the page by another key: the statement there stores each task's key, which takes a quarter longer.
+--
 -- The tasks of a user that a query asks for; without a query all of them, ordered by id. No row where the session is not
 -- active.
 --
