@@ -12,10 +12,14 @@ use tests::routes::TASKS;
 use crate::sample::Sample;
 
 /// How many tasks the accounts have.
-const OWN_TASKS: [i32; 5] = [10, 100, 1_000, 10_000, 100_000];
+pub(crate) const OWN_TASKS: [i32; 5] = [10, 100, 1_000, 10_000, 100_000];
+
+/// The name of the list without a query.
+pub(crate) const ALL_TASKS: &str = "all tasks";
 
 /// The lists that are measured: a name, the query, and the most tasks of an account that is asked for them.
-const LISTS: [(&str, &str, i32); 8] = [
+const LISTS: [(&str, &str, i32); 9] = [
+    (ALL_TASKS, "", 1_000),
     ("first page by id", "limit=50", 100_000),
     ("last page by id", "limit=50", 100_000),
     ("first page by -id", "limit=50&sort=-id", 100_000),

@@ -114,7 +114,7 @@ async fn send(function: &mut Function, name: &str, request: &HttpEvent) -> Durat
 }
 
 /// The latencies that are added to the connection to the database, one way.
-const ADDED_LATENCIES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(25)];
+const ADDED_LATENCIES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 
 /// Infers the number of round trips from how much the added network latency slows an answer.
 pub(crate) async fn round_trips(subjects: &mut [Subject]) -> Vec<RoundTrips> {
