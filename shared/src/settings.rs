@@ -3,12 +3,9 @@
 //! Everything that is wrong is reported at once, each problem as a sentence that says what to write instead. No sentence
 //! holds a secret.
 
-mod trusted_proxies;
-
-use std::fmt::Display;
-use std::str::FromStr;
 use std::time::Duration;
 
+pub use limits::{AccountLimits, RateLimits};
 pub use trusted_proxies::TrustedProxies;
 
 use secrecy::SecretString;
@@ -18,7 +15,9 @@ use crate::database::DatabaseUrl;
 use crate::setting_text::check_value;
 
 pub mod json;
+mod limits;
 mod secret_key;
+mod trusted_proxies;
 
 const DEFAULT_SESSION_MAX_DAYS: i32 = 30;
 
@@ -49,28 +48,6 @@ pub struct Settings {
     /// How many requests this instance may get at once: `AWS_LAMBDA_MAX_CONCURRENCY`, default 1. Lambda sets it, on managed
     /// instances only.
     pub max_concurrency: usize,
-}
-
-/// How many failed logins are allowed within 15 minutes, and how many registrations within an hour.
-#[derive(Clone, Copy, Debug)]
-pub struct RateLimits {
-    /// Failed logins for one account from one address: `MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS`.
-    pub logins_per_account_and_address: i32,
-    /// Failed logins for one account: `MAX_FAILED_LOGINS_PER_ACCOUNT`.
-    pub logins_per_account: i32,
-    /// Failed logins from one address: `MAX_FAILED_LOGINS_PER_ADDRESS`.
-    pub logins_per_address: i32,
-    /// Registrations from one address: `MAX_REGISTRATIONS_PER_ADDRESS`.
-    pub registrations_per_address: i32,
-}
-
-/// What one account may store.
-#[derive(Clone, Copy, Debug)]
-pub struct AccountLimits {
-    /// The number of tasks: `MAX_TASKS_PER_ACCOUNT`.
-    pub tasks: i32,
-    /// The bytes of the tasks' texts, in UTF-8: `MAX_BYTES_PER_ACCOUNT`.
-    pub bytes: i64,
 }
 
 impl Settings {
@@ -104,8 +81,8 @@ impl Settings {
             errors.collect(secret_key::previous(variable("SECRET_KEY_PREVIOUS")));
         let token_lifetime = errors.collect(token_lifetime(variable));
         let session_max_days = errors.collect(session_max_days(variable));
-        let rate_limits = errors.collect(rate_limits(variable));
-        let account_limits = errors.collect(account_limits(variable));
+        let rate_limits = errors.collect(RateLimits::read(variable));
+        let account_limits = errors.collect(AccountLimits::read(variable));
         // Read elsewhere; a value that cannot be read there counts as missing.
         for name in ["METRICS_NAMESPACE", "AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"] {
             errors.collect(checked(variable, name));
@@ -254,59 +231,6 @@ fn session_max_days(variable: &impl Fn(&str) -> Option<String>) -> Result<i32, C
         _ => Err(format!(
             "SESSION_MAX_DAYS is {text:?}. Write a whole number of days from 1 to {LONGEST_SESSION_DAYS}, or leave it out \
              for {DEFAULT_SESSION_MAX_DAYS}."
-        )
-        .into()),
-    }
-}
-
-fn rate_limits(variable: &impl Fn(&str) -> Option<String>) -> Result<RateLimits, ConfigErrors> {
-    let mut errors = ConfigErrors::default();
-    let mut limit = |name, default| errors.collect(limit(variable, name, default));
-    let limits = (
-        limit("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", 10),
-        limit("MAX_FAILED_LOGINS_PER_ACCOUNT", 100),
-        limit("MAX_FAILED_LOGINS_PER_ADDRESS", 1_000),
-        limit("MAX_REGISTRATIONS_PER_ADDRESS", 300),
-    );
-    let limits = (|| {
-        Some(RateLimits {
-            logins_per_account_and_address: limits.0?,
-            logins_per_account: limits.1?,
-            logins_per_address: limits.2?,
-            registrations_per_address: limits.3?,
-        })
-    })();
-    errors.into_result(limits)
-}
-
-fn account_limits(
-    variable: &impl Fn(&str) -> Option<String>,
-) -> Result<AccountLimits, ConfigErrors> {
-    let mut errors = ConfigErrors::default();
-    let tasks = errors.collect(limit(variable, "MAX_TASKS_PER_ACCOUNT", 20_000));
-    let bytes = errors.collect(limit(variable, "MAX_BYTES_PER_ACCOUNT", 20_000_000));
-    let limits = (|| {
-        Some(AccountLimits {
-            tasks: tasks?,
-            bytes: bytes?,
-        })
-    })();
-    errors.into_result(limits)
-}
-
-/// A whole number from 1.
-fn limit<T: FromStr + Display + PartialOrd + From<u8>>(
-    variable: &impl Fn(&str) -> Option<String>,
-    name: &str,
-    default: T,
-) -> Result<T, ConfigErrors> {
-    let Some(text) = checked(variable, name)? else {
-        return Ok(default);
-    };
-    match text.trim().parse() {
-        Ok(limit) if limit >= T::from(1) => Ok(limit),
-        _ => Err(format!(
-            "{name} is {text:?}. Write a whole number from 1, or leave it out for {default}."
         )
         .into()),
     }
