@@ -57,6 +57,22 @@ async fn only_one_of_two_concurrent_runs_migrates() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_out_of_time_ends_its_session() {
+    let database = TestDatabase::empty().await;
+    // As another run does, for longer than a test's function may take.
+    let lock = "SELECT pg_advisory_lock(x'746f646f5f6d6967'::bigint)";
+    database.owner.batch_execute(lock).await;
+    let function = Function::start("migrate", &database.environment).await;
+    let failure = function.invoke(json!({})).await.expect_err("a failure");
+    assert!(failure.to_string().contains("longer than"), "{failure}");
+    let others = "SELECT state, query FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    let others = database.owner.query(others, &[]).await;
+    assert_eq!(others, Vec::<Value>::new());
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn if_empty_skips_a_database_with_tables() {
     let database = TestDatabase::empty().await;
     database

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use shared::Cause;
 use shared::database::{ConnectError, DatabaseUrl, Tls, retry_with_backoff, schema_version};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_postgres::error::{Severity, SqlState};
-use tokio_postgres::{AsyncMessage, Client};
-use tracing::debug;
+use tokio_postgres::{AsyncMessage, CancelToken, Client};
+use tracing::{debug, warn};
 
 use crate::error::MigrateError;
 use crate::role_settings;
@@ -22,6 +23,9 @@ const MIGRATION_LOCK: Duration = Duration::from_mins(1);
 /// A migration's wait for a table that another session uses. Meanwhile everyone else waits behind the migration.
 pub(crate) const TABLE_LOCK: Duration = Duration::from_secs(10);
 
+/// Ending the session of a run that was given up.
+const END_SESSION: Duration = Duration::from_secs(5);
+
 /// The advisory lock that is held while migrations run, so that two runs do not meet. Any number will do that is the same in
 /// every release.
 const LOCK_ID: i64 = 0x746f_646f_5f6d_6967;
@@ -29,10 +33,12 @@ const LOCK_ID: i64 = 0x746f_646f_5f6d_6967;
 /// A migration takes as long as it needs. A role or a database may have timeouts that would end it.
 const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0";
 
-// This timeout exists since PostgreSQL 17, and older servers refuse a connection with it. A role or a database may also
-// have settings that change how the server writes definitions.
+// This timeout exists since PostgreSQL 17, and older servers refuse a connection with it. A run that is interrupted must not
+// go on at the server: it would keep its locks. A role or a database may also have settings that change how the server
+// writes definitions.
 const SET_DEFAULTS: &str = "
     SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';
+    SET client_connection_check_interval = '1s';
     SET quote_all_identifiers = off;
     SET IntervalStyle = postgres;
     SET DateStyle = ISO;
@@ -44,7 +50,35 @@ pub(crate) struct MigrationConnection {
     pub(crate) client: Client,
     /// The timeouts of the role that are not used, a sentence each.
     pub(crate) notes: Vec<String>,
+    /// The session at the server.
+    pub(crate) session: Session,
     warnings: mpsc::UnboundedReceiver<String>,
+}
+
+/// A session at the server, which outlives a client that is dropped during a statement.
+#[derive(Clone)]
+pub(crate) struct Session {
+    cancel: CancelToken,
+    tls: Tls,
+    /// Closed with the session.
+    open: watch::Receiver<()>,
+}
+
+impl Session {
+    /// Ends the session, whose client was dropped: cancels its statement, and waits until its transaction is rolled back and
+    /// its locks are released.
+    pub(crate) async fn end(mut self) {
+        let ended = async {
+            if let Err(error) = self.cancel.cancel_query(self.tls).await {
+                debug!(%error, "the statement could not be cancelled");
+            }
+            // Nothing is ever sent.
+            let _ = self.open.changed().await;
+        };
+        if timeout(END_SESSION, ended).await.is_err() {
+            warn!("the server may still be at work for this run, and hold its locks");
+        }
+    }
 }
 
 impl MigrationConnection {
@@ -79,7 +113,14 @@ impl MigrationConnection {
             Err(error) => return Err(error.into()),
         };
         let (sender, warnings) = mpsc::unbounded_channel();
+        let (session_end, open) = watch::channel(());
+        let session = Session {
+            cancel: client.cancel_token(),
+            tls,
+            open,
+        };
         tokio::spawn(async move {
+            let _session_end = session_end;
             while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
                 match message {
                     Ok(AsyncMessage::Notice(notice))
@@ -109,6 +150,7 @@ impl MigrationConnection {
         let mut connection = Self {
             client,
             notes: Vec::new(),
+            session,
             warnings,
         };
         connection.override_settings().await?;

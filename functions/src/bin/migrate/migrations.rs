@@ -6,7 +6,7 @@ use refinery::Runner;
 use refinery::error::Kind;
 use shared::Cause;
 use shared::database::schema_version::CURRENT_VERSION;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
 use tracing::debug;
@@ -53,47 +53,57 @@ pub(crate) async fn migrate(
     settings: &MigrationSettings,
     time: Duration,
 ) -> Result<Migrated, MigrateError> {
-    let work = async {
-        let mut connection = MigrationConnection::open(&settings.database).await?;
-        // The lock ends with the session.
-        connection.lock().await?;
-        let client = &mut connection.client;
-        let applied = apply(client).await?;
-        let corrected = sequences::correct(client).await?;
-        // What reads the tasks needs the tables that this build expects.
-        let repaired = if catalog::differences(client).await?.is_empty() {
-            task_clocks::correct(client).await?
-        } else {
-            None
-        };
-        let grants = match &settings.application_role {
-            Some(role) => roles::grant(client, role).await?,
-            None => Grants::default(),
-        };
-        let version = read_version(client).await?;
-        let mut warnings = connection.warnings();
-        warnings.append(&mut connection.notes);
-        warnings.extend(corrected.iter().map(Lag::describe_as_corrected));
-        warnings.extend(repaired.as_ref().map(Drift::describe_as_corrected));
-        // This release cannot tell a fault from what a later release has changed.
-        let verification = if version > CURRENT_VERSION {
-            Verification::default()
-        } else {
-            verify_in_session(connection.client, settings).await?
-        };
-        warnings.extend(verification.notes);
-        warnings.extend(verification.untested);
-        Ok(Migrated {
-            applied,
-            grants,
-            version,
-            warnings,
-            differences: verification.differences,
-        })
+    let deadline = Instant::now() + time;
+    let too_late = |_| MigrateError::TimedOut(time);
+    let opened = timeout_at(deadline, MigrationConnection::open(&settings.database)).await;
+    let connection = opened.map_err(too_late)??;
+    let session = connection.session.clone();
+    let done = timeout_at(deadline, migrate_in_session(connection, settings)).await;
+    if done.is_err() {
+        session.end().await;
+    }
+    done.map_err(too_late)?
+}
+
+async fn migrate_in_session(
+    mut connection: MigrationConnection,
+    settings: &MigrationSettings,
+) -> Result<Migrated, MigrateError> {
+    // The lock ends with the session.
+    connection.lock().await?;
+    let client = &mut connection.client;
+    let applied = apply(client).await?;
+    let corrected = sequences::correct(client).await?;
+    // What reads the tasks needs the tables that this build expects.
+    let repaired = if catalog::differences(client).await?.is_empty() {
+        task_clocks::correct(client).await?
+    } else {
+        None
     };
-    timeout(time, work)
-        .await
-        .map_err(|_| MigrateError::TimedOut(time))?
+    let grants = match &settings.application_role {
+        Some(role) => roles::grant(client, role).await?,
+        None => Grants::default(),
+    };
+    let version = read_version(client).await?;
+    let mut warnings = connection.warnings();
+    warnings.append(&mut connection.notes);
+    warnings.extend(corrected.iter().map(Lag::describe_as_corrected));
+    warnings.extend(repaired.as_ref().map(Drift::describe_as_corrected));
+    // This release cannot tell a fault from what a later release has changed.
+    let verification = if version > CURRENT_VERSION {
+        Verification::default()
+    } else {
+        verify_in_session(connection.client, settings).await?
+    };
+    warnings.extend(verification.notes);
+    warnings.extend(verification.untested);
+    Ok(Migrated {
+        applied,
+        grants,
+        version,
+        warnings,
+        differences: verification.differences,
+    })
 }
 
 /// The schema's version in a database that holds a table of ours or of the legacy service: 0 where no migration was ever
@@ -124,7 +134,7 @@ fn runner() -> Runner {
         .set_grouped(true)
 }
 
-/// Applies what is new, in one transaction. A run that fails leaves nothing behind, not even the empty history.
+/// Applies what is new, in one transaction. A migration that fails leaves nothing behind, not even the empty history.
 async fn apply(client: &mut Client) -> Result<Vec<String>, MigrateError> {
     let runner = runner();
     let migrations: Vec<_> = runner
