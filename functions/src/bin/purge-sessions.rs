@@ -25,9 +25,12 @@ async fn purge_sessions(
 ) -> Result<Purged, database::Error> {
     let end = Instant::now() + time_left.saturating_sub(SHUTDOWN_MARGIN);
     let left = || end.saturating_duration_since(Instant::now());
+    // Each is tried, whatever becomes of the other.
+    let sessions = accounts::purge_sessions(database, left()).await;
+    let attempts = rate_limit::purge(database, left()).await;
     Ok(Purged {
-        attempts: rate_limit::purge(database, left()).await?,
-        sessions: accounts::purge_sessions(database, left()).await?,
+        sessions: sessions?,
+        attempts: attempts?,
     })
 }
 

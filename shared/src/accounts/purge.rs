@@ -55,7 +55,7 @@ pub async fn delete_expired(
 pub struct Purged {
     /// How many sessions were deleted.
     pub deleted: i64,
-    /// Whether all of them were deleted. Where the time was too short, the next purge goes on.
+    /// Whether all of them were looked at. Where the time was too short, the next purge begins anew.
     pub finished: bool,
 }
 

@@ -15,9 +15,9 @@
 //! has become unresponsive can be recognised only by asking. So a connection counts as healthy for
 //! [`IDLE_BEFORE_HEALTH_CHECK`](timeouts::IDLE_BEFORE_HEALTH_CHECK) after its last answer, by the wall clock, since other
 //! clocks may stand still while a process is frozen. After that it has to answer within
-//! [`HEALTH_CHECK`](timeouts::HEALTH_CHECK). A read is its own health check. Before a write an empty query is sent, since
-//! a write whose answer is lost cannot be sent again. For the same reason a write on a healthy connection waits until the
-//! reactor has looked at the socket.
+//! [`HEALTH_CHECK`](timeouts::HEALTH_CHECK) to an empty query. A read goes out together with it, in one round trip; a write
+//! waits for its answer, since a write whose answer is lost cannot be sent again. For the same reason a write on a healthy
+//! connection waits until the reactor has looked at the socket.
 //!
 //! A connection that fails is closed, never repaired; after a statement that was rolled back because of other transactions
 //! it goes on. The statement is sent again on a new connection where that is safe:
@@ -40,12 +40,13 @@
 //!
 //! A statement that is not sent again ends as [`Error::Unavailable`], which does not say whether it was executed.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime};
 
 use deadpool::managed::Object;
 use deadpool_postgres::ClientWrapper;
-use futures_util::{TryFutureExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
+use futures_util::future::{Either, select};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream};
@@ -88,16 +89,19 @@ impl PooledConnection {
         deadline: Instant,
     ) -> Result<Option<Vec<T>>, Failure> {
         let deadline = cap(deadline, timeouts::STATEMENT);
-        let mut first_answer_by = deadline;
-        match (self.needs_health_check(), statement.effect) {
-            (true, Effect::Read) => first_answer_by = cap(deadline, timeouts::HEALTH_CHECK),
-            (true, _) => self.health_check(deadline).await?,
-            (false, Effect::Write) if self.is_closed().await => {
+        let is_unverified = self.needs_health_check();
+        match statement.effect {
+            Effect::Read => {}
+            _ if is_unverified => {
+                context::count_round_trip(self.age());
+                self.health_check(deadline).await?;
+            }
+            Effect::Write if self.is_closed().await => {
                 return Err(Failure::NotExecuted(Cause::new(
                     "the connection was closed",
                 )));
             }
-            (false, _) => {}
+            Effect::Write | Effect::IdempotentWrite => {}
         }
         if Instant::now() >= deadline {
             return Err(Failure::Fatal(Error::Unavailable(Cause::new(
@@ -105,16 +109,13 @@ impl PooledConnection {
             ))));
         }
 
-        let answer = self
-            .send(
-                statement,
-                parameters,
-                max_bytes,
-                from_row,
-                first_answer_by,
-                deadline,
-            )
-            .await;
+        context::count_round_trip(self.age());
+        let answer = self.send(statement, parameters, max_bytes, from_row);
+        let answer = if is_unverified && matches!(statement.effect, Effect::Read) {
+            self.receive_checked(answer, deadline).await
+        } else {
+            self.receive(pin!(answer), deadline).await
+        };
         // Where rows are left unread, the connection is closed.
         if matches!(answer, Ok(Some(_)) | Err(Failure::RolledBack(_))) {
             self.release_healthy();
@@ -128,29 +129,38 @@ impl PooledConnection {
         parameters: &Parameters<'_>,
         max_bytes: usize,
         from_row: fn(&Row) -> T,
-        first_answer_by: Instant,
-        deadline: Instant,
     ) -> Result<Option<Vec<T>>, Failure> {
-        context::count_round_trip(self.age());
         let parameters = parameters
             .iter()
             .map(|(value, kind)| (*value, kind.clone()));
-        let first_answer = self.client().query_typed_raw(statement.sql, parameters);
-        let mut first_answer = pin!(first_answer.map_err(Failure::from_first_answer));
-        let answered = if first_answer_by < deadline {
-            let answered = timeout_at(first_answer_by, &mut first_answer).await;
-            Some(answered.map_err(|_| Failure::ConnectionLost(unresponsive()))??)
-        } else {
-            None
-        };
-        let mut answer = pin!(async {
-            let rows = match answered {
-                Some(rows) => rows,
-                None => first_answer.await?,
-            };
-            read_rows(rows, max_bytes, from_row).await
-        });
-        match timeout_at(deadline, &mut answer).await {
+        let rows = self.client().query_typed_raw(statement.sql, parameters);
+        let rows = rows.await.map_err(Failure::from_first_answer)?;
+        read_rows(rows, max_bytes, from_row).await
+    }
+
+    /// Waits for the answer of a statement, and for that of a health check, which is sent ahead of it in the same round trip.
+    async fn receive_checked<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Failure>>,
+        deadline: Instant,
+    ) -> Result<T, Failure> {
+        let answer = pin!(answer);
+        let health_check = pin!(self.health_check(deadline));
+        match select(health_check, answer).await {
+            Either::Left((checked, answer)) => {
+                checked?;
+                self.receive(answer, deadline).await
+            }
+            Either::Right((answer, _)) => answer,
+        }
+    }
+
+    async fn receive<T>(
+        &self,
+        mut answer: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+        deadline: Instant,
+    ) -> Result<T, Failure> {
+        match timeout_at(deadline, answer.as_mut()).await {
             Ok(answer) => answer,
             Err(_) => self.cancel(answer).await,
         }
@@ -240,7 +250,6 @@ impl PooledConnection {
 
     /// Sends an empty query. A pooler forwards it to a server.
     async fn health_check(&self, deadline: Instant) -> Result<(), Failure> {
-        context::count_round_trip(self.age());
         let until = cap(deadline, timeouts::HEALTH_CHECK);
         match timeout_at(until, self.client().simple_query("")).await {
             Ok(Ok(_)) => Ok(()),

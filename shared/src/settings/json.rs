@@ -98,8 +98,9 @@ fn members(variable: &str, text: &str) -> Result<Members, ConfigErrors> {
                 continue;
             }
         };
-        if !value.trim().is_empty() {
-            members.insert(name, value);
+        let value = value.trim_ascii();
+        if !value.is_empty() {
+            members.insert(name, value.to_owned());
         }
     }
     errors.into_result(Some(members))
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_members_of_the_object_are_settings() {
-        let json = r#"{"SECRET_KEY": "k", "ACCESS_TOKEN_EXPIRE_MINUTES": 60, "ALLOW_LOCAL_DATABASE": true,
+        let json = r#"{"SECRET_KEY": " k\r\n", "ACCESS_TOKEN_EXPIRE_MINUTES": 60, "ALLOW_LOCAL_DATABASE": true,
                        "SECRET_KEY_PREVIOUS": null, "DATABASE_URL": " "}"#;
         let expected = [
             ("ACCESS_TOKEN_EXPIRE_MINUTES", "60"),

@@ -82,7 +82,7 @@ fn limit<T: FromStr + Display + PartialOrd + From<u8>>(
     let Some(text) = checked(variable, name)? else {
         return Ok(default);
     };
-    match text.trim().parse() {
+    match text.parse() {
         Ok(limit) if limit >= T::from(1) => Ok(limit),
         _ => Err(format!(
             "{name} is {text:?}. Write a whole number from 1, or leave it out for {default}."

@@ -22,7 +22,8 @@ const MAX_KEY_LENGTH: usize = 255;
 #[derive(Debug)]
 pub struct CreationKey {
     key: String,
-    is_from_client: bool,
+    /// What the client has sent, if it has sent one.
+    header: Option<String>,
 }
 
 impl CreationKey {
@@ -35,7 +36,7 @@ impl CreationKey {
         let Some(header) = header else {
             return Ok(Self {
                 key: random_key(),
-                is_from_client: false,
+                header: None,
             });
         };
         let bare = header.trim();
@@ -48,7 +49,7 @@ impl CreationKey {
         {
             Ok(Self {
                 key: format!("client:{key}"),
-                is_from_client: true,
+                header: Some(header),
             })
         } else {
             Err(violation(
@@ -126,11 +127,11 @@ pub async fn create(
         ("full", _) => Err(Error::AccountFull),
         ("other task", _) => {
             let message = "the key was used for another task";
-            Err(violation(message, key.key.trim_start_matches("client:")).into())
+            Err(violation(message, key.header.as_deref().unwrap_or_default()).into())
         }
         (name @ ("done" | "replayed"), Some(task)) => Ok(Created {
             task,
-            is_replayed: key.is_from_client && name == "replayed",
+            is_replayed: key.header.is_some() && name == "replayed",
         }),
         (name, _) => Err(unexpected_outcome(name)),
     }

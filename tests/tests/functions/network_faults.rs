@@ -555,6 +555,31 @@ async fn a_second_disconnect_is_503() {
     assert!(route_case.is_success(&instance.function.http(&route_case.request()).await));
 }
 
+#[tokio::test]
+async fn a_slow_read_on_an_idle_connection_is_sent_once() {
+    let database = TestDatabase::migrated().await;
+    let fixtures = Fixtures::in_environment(&database.environment).await;
+    let route_case = fixtures.route_case(route("get-task")).await;
+    let function = Function::start("get-task", &database.environment).await;
+    assert!(route_case.is_success(&function.http(&route_case.request()).await));
+    sleep(LONG_IDLE).await;
+    let lock_holder = database.connect().await;
+    lock_holder
+        .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        .await;
+    let release = async {
+        // Longer than the health check.
+        sleep(Duration::from_secs(2)).await;
+        lock_holder.batch_execute("ROLLBACK").await;
+    };
+    let request = route_case.request();
+    let (response, ()) = tokio::join!(function.http(&request), release);
+    assert!(route_case.is_success(&response), "{response:?}");
+    let log = function.stop().await;
+    assert!(!log.contains("again"), "{log}");
+    database.drop().await;
+}
+
 // ----- Statements that take too long -----
 
 #[tokio::test]

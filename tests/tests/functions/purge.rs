@@ -55,6 +55,30 @@ async fn only_expired_sessions_are_deleted_in_batches() {
 }
 
 #[tokio::test]
+async fn sessions_are_deleted_where_counts_of_attempts_cannot_be() {
+    let database = TestDatabase::migrated().await;
+    let (user_id, _) = register(&database.environment).await;
+    let expire = format!(
+        "UPDATE session SET expires_at = now() AT TIME ZONE 'utc' WHERE user_id = {user_id}"
+    );
+    database.owner.batch_execute(&expire).await;
+    let lock_holder = database.connect().await;
+    lock_holder
+        .batch_execute("BEGIN; LOCK TABLE attempt IN ACCESS EXCLUSIVE MODE")
+        .await;
+    let function = Function::start("purge-sessions", &database.environment).await;
+    let failure = function.invoke(json!({})).await.expect_err("a failure");
+    assert!(failure.to_string().contains("in time"), "{failure}");
+    let left = "SELECT count(*) AS sessions FROM session";
+    assert_eq!(
+        database.owner.query_one(left, &[]).await,
+        json!({"sessions": 0})
+    );
+    drop(lock_holder);
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn a_failed_purge_is_an_error_and_a_later_one_works() {
     let database = TestDatabase::empty().await;
     let function = Function::start("purge-sessions", &database.environment).await;

@@ -257,11 +257,17 @@ async fn days_of_a_session_that_no_time_can_hold_are_refused() {
 #[tokio::test]
 async fn white_space_around_settings_is_trimmed() {
     let mut environment = Environment::default();
-    for name in ["DATABASE_URL", "SECRET_KEY", "ALLOW_LOCAL_DATABASE"] {
+    let padded = |name| {
         let value = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-        environment = environment.with(name, format!(" \t{value}\r\n"));
+        format!(" \t{value}\r\n")
+    };
+    for name in ["DATABASE_URL", "ALLOW_LOCAL_DATABASE"] {
+        environment = environment.with(name, padded(name));
     }
+    let json = json!({"SECRET_KEY": padded("SECRET_KEY"), "SESSION_MAX_DAYS": " 5 "});
     environment = environment
+        .without("SECRET_KEY")
+        .with("SETTINGS_JSON", json.to_string())
         .with("ACCESS_TOKEN_EXPIRE_MINUTES", " 5 ")
         .with("METRICS_NAMESPACE", "\n");
     let mut function = Function::start("health", &environment).await;

@@ -34,9 +34,11 @@ impl MigrationSettings {
     pub(crate) fn from_env() -> Result<Self, ConfigErrors> {
         settings::json::check()?;
         let mut errors = ConfigErrors::default();
-        let database = errors.collect(match trimmed("DATABASE_URL_UNPOOLED") {
-            Some(url) => DatabaseUrl::parse("DATABASE_URL_UNPOOLED", &url, local_allowed(&trimmed)),
-            None => database(&trimmed).map(DatabaseUrl::direct),
+        let database = errors.collect(match variable("DATABASE_URL_UNPOOLED") {
+            Some(url) => {
+                DatabaseUrl::parse("DATABASE_URL_UNPOOLED", &url, local_allowed(&variable))
+            }
+            None => database(&variable).map(DatabaseUrl::direct),
         });
         if database
             .as_ref()
@@ -47,7 +49,7 @@ impl MigrationSettings {
                  \"-pooler\" in its first label.",
             );
         }
-        errors.collect(check_ca_file(&trimmed));
+        errors.collect(check_ca_file(&variable));
         let application_role = errors.collect(application_role()).flatten();
         let settings = database.map(|database| Self {
             functions_role: functions_role(application_role.as_ref(), &database),
@@ -58,27 +60,22 @@ impl MigrationSettings {
     }
 }
 
-/// A variable without the blanks and line feeds around it, which a copied value often has.
-fn trimmed(name: &str) -> Option<String> {
-    variable(name).map(|value| value.trim_ascii().to_owned())
-}
-
 fn functions_role(application_role: Option<&ApplicationRole>, own: &DatabaseUrl) -> String {
     if let Some(role) = application_role {
         return role.name.clone();
     }
-    let functions = trimmed("DATABASE_URL").and_then(|_| database(&trimmed).ok());
+    let functions = variable("DATABASE_URL").and_then(|_| database(&variable).ok());
     functions.as_ref().unwrap_or(own).role().to_owned()
 }
 
 fn application_role() -> Result<Option<ApplicationRole>, ConfigErrors> {
-    let Some(name) = trimmed("APPLICATION_ROLE") else {
+    let Some(name) = variable("APPLICATION_ROLE") else {
         return Ok(None);
     };
     check_role_name(&name)?;
     // Where one connection string serves both, it names the role that connects, which exists.
-    let password = match (trimmed("DATABASE_URL_UNPOOLED"), trimmed("DATABASE_URL")) {
-        (Some(_), Some(_)) => database(&trimmed)?.password_of(&name),
+    let password = match (variable("DATABASE_URL_UNPOOLED"), variable("DATABASE_URL")) {
+        (Some(_), Some(_)) => database(&variable)?.password_of(&name),
         _ => None,
     };
     let password = password.map(SecretString::from);

@@ -15,7 +15,7 @@ use shared::database::DatabaseUrl;
 use tokio_postgres::config::ChannelBinding;
 
 /// Variables that would lead psql elsewhere, or that hold secrets which it does not need.
-const REMOVED_VARIABLES: [&str; 8] = [
+const REMOVED_VARIABLES: [&str; 10] = [
     "PGSERVICE",
     "PGHOSTADDR",
     "PGOPTIONS",
@@ -24,6 +24,8 @@ const REMOVED_VARIABLES: [&str; 8] = [
     "DATABASE_URL_UNPOOLED",
     "SECRET_KEY",
     "SECRET_KEY_PREVIOUS",
+    "SETTINGS_JSON",
+    "OWNER_SETTINGS_JSON",
 ];
 
 /// Replaces this process by psql.
