@@ -179,11 +179,6 @@ make_test_logs() {
   mkdir "$TEST_LOGS"
 }
 
-test_page() {
-  step "Opening the page at /docs in Chromium"
-  CHROMIUM=$(chromium_program) npm --prefix tests/browser test -- ${1:+"--test-name-pattern=$1"}
-}
-
 # Tests that are chosen by name may call no function, and log nothing.
 check_logs() {
   step "Looking for secrets in the logs of all functions"

@@ -5,15 +5,17 @@
 
 use std::time::Duration;
 
+pub use environment::variable;
 pub use limits::{AccountLimits, RateLimits};
 pub use trusted_proxies::TrustedProxies;
 
+use environment::{checked, whole_number};
 use secrecy::SecretString;
 
 use crate::config_errors::ConfigErrors;
 use crate::database::DatabaseUrl;
-use crate::setting_text::check_value;
 
+mod environment;
 pub mod json;
 mod limits;
 mod secret_key;
@@ -24,7 +26,7 @@ const DEFAULT_SESSION_MAX_DAYS: i32 = 30;
 /// A hundred years: any number up to it gives a time that PostgreSQL can hold.
 const LONGEST_SESSION_DAYS: i32 = 36_500;
 
-const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
+const DEFAULT_TOKEN_MINUTES: u32 = 60;
 
 /// All that a function needs to know before it can serve.
 #[derive(Debug)]
@@ -79,8 +81,18 @@ impl Settings {
         let secret_key = errors.collect(secret_key::current(variable("SECRET_KEY")));
         let previous_secret_key =
             errors.collect(secret_key::previous(variable("SECRET_KEY_PREVIOUS")));
-        let token_lifetime = errors.collect(token_lifetime(variable));
-        let session_max_days = errors.collect(session_max_days(variable));
+        let token_minutes = errors.collect(whole_number(
+            variable,
+            "ACCESS_TOKEN_EXPIRE_MINUTES",
+            u32::MAX,
+            DEFAULT_TOKEN_MINUTES,
+        ));
+        let session_max_days = errors.collect(whole_number(
+            variable,
+            "SESSION_MAX_DAYS",
+            LONGEST_SESSION_DAYS,
+            DEFAULT_SESSION_MAX_DAYS,
+        ));
         let rate_limits = errors.collect(RateLimits::read(variable));
         let account_limits = errors.collect(AccountLimits::read(variable));
         // Read elsewhere; a value that cannot be read there counts as missing.
@@ -94,7 +106,7 @@ impl Settings {
                 database: database?,
                 secret_key: secret_key?,
                 previous_secret_key: previous_secret_key?,
-                token_lifetime: token_lifetime?,
+                token_lifetime: Duration::from_mins(token_minutes?.into()),
                 session_max_days: session_max_days?,
                 rate_limits: rate_limits?,
                 account_limits: account_limits?,
@@ -120,33 +132,6 @@ pub(crate) fn require_lambda() -> Result<(), ConfigErrors> {
         "This is a Lambda function, and there is no Lambda around it. Run `./dev up` to serve it here."
             .into(),
     )
-}
-
-/// A variable of the environment, or a member of the settings in JSON, without white space (in ASCII) around it. An empty
-/// one counts as missing: that is how deployments leave one out. What is not UTF-8 becomes U+FFFD, which [`check_value`]
-/// refuses.
-pub fn variable(name: &str) -> Option<String> {
-    let value = std::env::var_os(name).unwrap_or_default();
-    let value = value.to_string_lossy();
-    let value = value.trim_ascii();
-    if value.is_empty() {
-        return json::member(name);
-    }
-    Some(value.to_owned())
-}
-
-/// A variable that [`check_value`] accepts.
-///
-/// # Errors
-/// The problem.
-fn checked(
-    variable: &impl Fn(&str) -> Option<String>,
-    name: &str,
-) -> Result<Option<String>, ConfigErrors> {
-    let value = variable(name);
-    value.map_or(Ok(None), |value| {
-        check_value(name, &value).map(|()| Some(value))
-    })
 }
 
 /// `DATABASE_URL`.
@@ -207,34 +192,6 @@ pub fn check_ca_file(variable: &impl Fn(&str) -> Option<String>) -> Result<(), C
 }
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
-fn token_lifetime(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration, ConfigErrors> {
-    let Some(text) = checked(variable, "ACCESS_TOKEN_EXPIRE_MINUTES")? else {
-        return Ok(DEFAULT_TOKEN_LIFETIME);
-    };
-    match text.parse::<u32>() {
-        Ok(minutes) if minutes > 0 => Ok(Duration::from_mins(minutes.into())),
-        _ => Err(format!(
-            "ACCESS_TOKEN_EXPIRE_MINUTES is {text:?}. Write a whole number of minutes from 1, or leave it out for {}.",
-            DEFAULT_TOKEN_LIFETIME.as_secs() / 60
-        )
-        .into()),
-    }
-}
-
-fn session_max_days(variable: &impl Fn(&str) -> Option<String>) -> Result<i32, ConfigErrors> {
-    let Some(text) = checked(variable, "SESSION_MAX_DAYS")? else {
-        return Ok(DEFAULT_SESSION_MAX_DAYS);
-    };
-    match text.parse() {
-        Ok(days) if (1..=LONGEST_SESSION_DAYS).contains(&days) => Ok(days),
-        _ => Err(format!(
-            "SESSION_MAX_DAYS is {text:?}. Write a whole number of days from 1 to {LONGEST_SESSION_DAYS}, or leave it out \
-             for {DEFAULT_SESSION_MAX_DAYS}."
-        )
-        .into()),
-    }
-}
 
 fn max_concurrency(variable: &impl Fn(&str) -> Option<String>) -> usize {
     variable("AWS_LAMBDA_MAX_CONCURRENCY")

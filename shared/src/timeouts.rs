@@ -1,7 +1,7 @@
 //! How long each step of a request may take: every timeout of the functions, with its reason.
 //!
 //! They are nested. API Gateway waits 30 s for an answer, and Lambda gives a function [`FUNCTION`]. Within that, a request
-//! takes at most [`REQUEST`]. Each of its statements (one to three) takes at most `QUERY_TOTAL` and then `CANCEL`, and all
+//! takes at most [`REQUEST`]. Each of its statements takes at most `QUERY_TOTAL` and then `CANCEL`, and all
 //! of them together leave `REPLY` of the request. Within `QUERY_TOTAL`, getting a connection takes at most `ACQUIRE`, of
 //! which making a new one takes `CONNECT`, and the statement itself takes `STATEMENT`.
 

@@ -1,9 +1,6 @@
 //! How much an account may store, and how often it may be tried.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
-use super::checked;
+use super::environment::whole_number;
 use crate::config_errors::ConfigErrors;
 
 /// How many failed logins are allowed within 15 minutes, and how many registrations within an hour.
@@ -26,7 +23,8 @@ impl RateLimits {
     /// Every problem.
     pub(super) fn read(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
-        let mut limit = |name, default| errors.collect(limit(variable, name, default));
+        let mut limit =
+            |name, default| errors.collect(whole_number(variable, name, i32::MAX, default));
         let limits = (
             limit("MAX_FAILED_LOGINS_PER_ACCOUNT_AND_ADDRESS", 10),
             limit("MAX_FAILED_LOGINS_PER_ACCOUNT", 100),
@@ -61,8 +59,18 @@ impl AccountLimits {
     /// Every problem.
     pub(super) fn read(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
-        let tasks = errors.collect(limit(variable, "MAX_TASKS_PER_ACCOUNT", 20_000));
-        let bytes = errors.collect(limit(variable, "MAX_BYTES_PER_ACCOUNT", 20_000_000));
+        let tasks = errors.collect(whole_number(
+            variable,
+            "MAX_TASKS_PER_ACCOUNT",
+            i32::MAX,
+            20_000,
+        ));
+        let bytes = errors.collect(whole_number(
+            variable,
+            "MAX_BYTES_PER_ACCOUNT",
+            i64::MAX,
+            20_000_000,
+        ));
         let limits = (|| {
             Some(Self {
                 tasks: tasks?,
@@ -70,23 +78,5 @@ impl AccountLimits {
             })
         })();
         errors.into_result(limits)
-    }
-}
-
-/// A whole number from 1.
-fn limit<T: FromStr + Display + PartialOrd + From<u8>>(
-    variable: &impl Fn(&str) -> Option<String>,
-    name: &str,
-    default: T,
-) -> Result<T, ConfigErrors> {
-    let Some(text) = checked(variable, name)? else {
-        return Ok(default);
-    };
-    match text.parse() {
-        Ok(limit) if limit >= T::from(1) => Ok(limit),
-        _ => Err(format!(
-            "{name} is {text:?}. Write a whole number from 1, or leave it out for {default}."
-        )
-        .into()),
     }
 }

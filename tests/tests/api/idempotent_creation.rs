@@ -79,9 +79,10 @@ async fn concurrent_creations_with_one_key_create_one_task() {
 
 #[tokio::test]
 async fn a_key_that_was_used_for_another_task_is_422() {
+    const SENT: &str = "client:client:key";
     let api = Api::from_env();
     let user = api.register().await;
-    create(&api, &user, "key", &json!({"title": "a"}))
+    create(&api, &user, SENT, &json!({"title": "a"}))
         .await
         .expect(201);
     for other in [
@@ -89,9 +90,11 @@ async fn a_key_that_was_used_for_another_task_is_422() {
         json!({"title": "a", "completed": true}),
         json!({"title": "a", "description": ""}),
     ] {
-        create(&api, &user, "key", &other)
-            .await
-            .assert_invalid(&[("value_error", "idempotency-key")]);
+        for key in [SENT, "\"client:client:key\""] {
+            let refused = create(&api, &user, key, &other).await;
+            refused.assert_invalid(&[("value_error", "idempotency-key")]);
+            assert_eq!(refused.json()["detail"][0]["input"], key);
+        }
     }
     assert_eq!(count(&api, &user).await, 1);
 }
