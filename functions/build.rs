@@ -61,15 +61,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Writes a file compressed, for the function to include, and tells it the file's ETag: a weak one, since it is that of
-/// the file as it is, too.
+/// Writes a file compressed, for the function to include, and tells it the opaque text of the file's entity tag.
 fn write(name: &str, file: &str, content: &[u8]) -> Result<()> {
     let path = Path::new(&env::var("OUT_DIR")?).join(format!("{file}.gz"));
     let mut encoder = GzEncoder::new(fs::File::create(path)?, Compression::best());
     encoder.write_all(content)?;
     encoder.finish()?;
-    let etag = STANDARD.encode(Sha256::digest(content));
-    println!("cargo::rustc-env={name}_ETAG=W/\"{etag}\"");
+    let opaque_tag = STANDARD.encode(Sha256::digest(content));
+    println!("cargo::rustc-env={name}_OPAQUE_TAG={opaque_tag}");
     Ok(())
 }
 

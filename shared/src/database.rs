@@ -17,7 +17,7 @@ mod url;
 pub use client::Database;
 pub use connect_error::ConnectError;
 pub use error::Error;
-pub use log::{log_database, log_ignored_parameters};
+pub use log::log_ignored_parameters;
 pub use retry::retry_with_backoff;
 pub use statement::{Parameters, Statement};
 pub use tls::Tls;

@@ -17,18 +17,6 @@ pub fn log_ignored_parameters(url: &DatabaseUrl) {
     }
 }
 
-/// Logs which database a process works on that has no pool.
-pub fn log_database(url: &DatabaseUrl) {
-    log_ignored_parameters(url);
-    info!(
-        host = url.host(),
-        database = url.database(),
-        role = url.role(),
-        route = %url.route(),
-        "starting"
-    );
-}
-
 /// Logs the first connection of this process: where it leads, how long it took, and what it found.
 pub(super) fn log_connected(
     url: &DatabaseUrl,

@@ -181,11 +181,6 @@ impl Request {
         }
     }
 
-    /// The value of a header, where it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.request.headers().get(name)?.to_str().ok()
-    }
-
     /// The versions that a write expects: any, where `If-Match` is missing.
     ///
     /// # Errors

@@ -3,13 +3,15 @@
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
+use shared::http::conditional::EntityTag;
 use shared::{Reply, Request};
 
 /// The OpenAPI document: openapi.yaml as JSON. It is small, and read by programs that unpack nothing, such as curl.
 pub(crate) const OPENAPI: Document = Document {
     is_compressed_by_default: false,
     gzip: include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")),
-    etag: env!("OPENAPI_ETAG"),
+    opaque: env!("OPENAPI_OPAQUE_TAG"),
+    etag: concat!("W/\"", env!("OPENAPI_OPAQUE_TAG"), "\""),
     headers: &[("content-type", "application/json")],
 };
 
@@ -17,7 +19,8 @@ pub(crate) const OPENAPI: Document = Document {
 pub(crate) const PAGE: Document = Document {
     is_compressed_by_default: true,
     gzip: include_bytes!(concat!(env!("OUT_DIR"), "/page.html.gz")),
-    etag: env!("PAGE_ETAG"),
+    opaque: env!("PAGE_OPAQUE_TAG"),
+    etag: concat!("W/\"", env!("PAGE_OPAQUE_TAG"), "\""),
     headers: &[
         ("content-type", "text/html; charset=utf-8"),
         ("content-security-policy", env!("PAGE_CSP")),
@@ -29,6 +32,9 @@ pub(crate) const PAGE: Document = Document {
 pub(crate) struct Document {
     is_compressed_by_default: bool,
     gzip: &'static [u8],
+    /// The opaque text of its entity tag.
+    opaque: &'static str,
+    /// That entity tag: a weak one, since the document has it both as it is and compressed.
     etag: &'static str,
     headers: &'static [(&'static str, &'static str)],
 }
@@ -36,12 +42,17 @@ pub(crate) struct Document {
 impl Document {
     /// The document, as it is or compressed; or nothing, where the client has it already.
     pub(crate) fn reply_to(&self, request: &Request) -> Reply {
-        let known = request.header("if-none-match").unwrap_or_default();
-        let mut reply = if known.split(',').any(|etag| etag.trim() == self.etag) {
+        // A header that cannot be read names nothing that the client has.
+        let is_known = request
+            .if_none_match()
+            .is_ok_and(|known| known.contain(&EntityTag::new(self.opaque)));
+        let mut reply = if is_known {
             Reply::not_modified()
         } else if request
-            .header("accept-encoding")
-            .map_or(self.is_compressed_by_default, accepts_gzip)
+            .header_text("accept-encoding")
+            .map_or(self.is_compressed_by_default, |accepted| {
+                accepts_gzip(&accepted)
+            })
         {
             Reply::bytes(self.gzip.to_vec()).with_header("content-encoding", "gzip")
         } else {

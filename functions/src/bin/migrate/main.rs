@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use shared::config_errors::ConfigErrors;
-use shared::database::log_database;
+use shared::database::log_ignored_parameters;
 use shared::database::schema_version::CURRENT_VERSION;
 use shared::settings::{self, Settings};
 use shared::telemetry;
@@ -91,7 +91,10 @@ async fn main() -> ExitCode {
 async fn serve() -> ExitCode {
     let settings = MigrationSettings::from_env();
     match &settings {
-        Ok(settings) => log_database(&settings.database),
+        Ok(MigrationSettings { database: url, .. }) => {
+            log_ignored_parameters(url);
+            info!(host = url.host(), database = url.database(), role = url.role(), route = %url.route(), "starting");
+        }
         Err(errors) => {
             let _ = telemetry::fail(errors);
         }
