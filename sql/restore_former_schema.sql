@@ -35,7 +35,8 @@ DROP FUNCTION
     public.todo_days,
     public.todo_usual_years,
     public.todo_tags,
-    public.todo_fold_case;
+    public.todo_fold_case,
+    public.todo_composed;
 DROP TYPE public.todo_task_query;
 DROP COLLATION public.todo_letters;
 

@@ -86,9 +86,9 @@ impl TaskQuery {
             contained: parameters.optional("q", text(1, 200)),
             order: parameters.optional("sort", order).unwrap_or_default(),
         };
-        let max_tasks = parameters.optional("limit", lax_int(1, MAX_LIMIT));
         // Of filters that are refused, no cursor is known to be another's.
         let expected = parameters.is_valid().then(|| selection.digest());
+        let max_tasks = parameters.optional("limit", lax_int(1, MAX_LIMIT));
         let cursor = parameters.optional(CURSOR, |value| {
             let cursor = Cursor::from_json(value)?;
             match &expected {
@@ -287,6 +287,9 @@ mod tests {
             let error = violations(&read(&format!("{other}&cursor={cursor}")).expect_err(other));
             assert_eq!(error[0]["loc"], json!(["query", "cursor"]), "{other}");
         }
+        let error = violations(&read(&format!("limit=0&cursor={cursor}")).expect_err("refused"));
+        let names: Vec<_> = (0..2).map(|number| &error[number]["loc"][1]).collect();
+        assert_eq!(names, ["limit", "cursor"]);
     }
 
     #[test]

@@ -94,6 +94,12 @@ async fn case_is_ignored_alike_in_databases_of_all_collations() {
             ),
             ("\u{130}stanbul", "istanbul"),
             ("TITLE", "title"),
+            // Their capitals are a letter and its accents.
+            ("\u{390}", "\u{399}\u{308}\u{301}"),
+            ("\u{3ab}\u{301}", "\u{3b0}"),
+            ("\u{1f0}", "J\u{30c}"),
+            ("H\u{331}", "\u{1e96}"),
+            ("\u{1fd6}", "\u{399}\u{342}"),
             ("\u{10400}", "\u{10428}"),
         ] {
             lists.set_titles(&database.owner, &[stored, "other"]).await;
