@@ -10,18 +10,11 @@ run_linters() {
     *) refuse_usage "lint takes rust, template, workflows, dependencies or shell, not '$kind'" ;;
   esac
   # The quick ones are first.
-  check_changes
   case $kind in all | shell) lint_shell ;; esac
   case $kind in all | workflows) lint_workflows ;; esac
   case $kind in all | template) lint_template ;; esac
   case $kind in all | rust) lint_rust ;; esac
   case $kind in all | dependencies) lint_dependencies ;; esac
-}
-
-# Conflicts that are left over, and white space at the ends of lines.
-check_changes() {
-  step "Looking for leftovers of merges"
-  git diff --check "$(git hash-object -t tree /dev/null)"
 }
 
 lint_shell() {

@@ -276,6 +276,21 @@ fn the_readme_is_short() {
 }
 
 #[test]
+fn no_file_has_a_conflict_of_a_merge() {
+    let markers = ["<", ">"].map(|sign| sign.repeat(7) + " ");
+    let mut problems = Vec::new();
+    for path in project_files() {
+        // What is not text has no conflicts.
+        for (number, line) in try_read(&path).unwrap_or_default().lines().enumerate() {
+            if markers.iter().any(|marker| line.starts_with(marker)) {
+                problems.push(format!("{path}:{}: {line}", number + 1));
+            }
+        }
+    }
+    assert_no_problems(&problems);
+}
+
+#[test]
 fn replaced_names_do_not_return() {
     let mut problems = Vec::new();
     for path in project_files() {
