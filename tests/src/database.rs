@@ -166,6 +166,14 @@ impl TestDatabase {
         Database::connect(&with_database(&owner_url(), &self.name)).await
     }
 
+    /// A session that keeps all others away from a table until it is dropped, or rolls back.
+    pub async fn lock_table(&self, table: &str) -> Database {
+        let holder = self.connect().await;
+        let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        holder.batch_execute(&lock).await;
+        holder
+    }
+
     /// The settings of functions that connect through the pooler, if there is one.
     pub fn pooled_environment(&self) -> Option<Environment> {
         let url = with_database(&env_var("POOLED_DATABASE_URL")?, &self.name);

@@ -188,10 +188,8 @@ async fn an_update_that_began_earlier_and_ends_later_has_the_later_time() {
     let fixtures = Fixtures::in_environment(&database.environment).await;
     let case = fixtures.route_case(route("update-task")).await;
     let function = Function::start("update-task", &database.environment).await;
-    let other = database.connect().await;
     // The function's transaction has begun when it waits for this lock.
-    let lock = "BEGIN; LOCK TABLE session IN ACCESS EXCLUSIVE MODE";
-    other.batch_execute(lock).await;
+    let other = database.lock_table("session").await;
     let between = async {
         database.wait_for_blocked_statements(1).await;
         let update = "UPDATE task SET description = 'by hand'";

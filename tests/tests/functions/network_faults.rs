@@ -563,10 +563,7 @@ async fn a_slow_read_on_an_idle_connection_is_sent_once() {
     let function = Function::start("get-task", &database.environment).await;
     assert!(route_case.is_success(&function.http(&route_case.request()).await));
     sleep(LONG_IDLE).await;
-    let lock_holder = database.connect().await;
-    lock_holder
-        .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
-        .await;
+    let lock_holder = database.lock_table("task").await;
     let release = async {
         // Longer than the health check.
         sleep(Duration::from_secs(2)).await;
@@ -590,10 +587,7 @@ async fn a_statement_that_waits_for_a_lock_times_out() {
         .route_case(route("create-task"))
         .await;
     let before = route_case.snapshot(&database.owner).await;
-    let lock_holder = database.connect().await;
-    lock_holder
-        .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
-        .await;
+    let lock_holder = database.lock_table("task").await;
     let function = Function::start("create-task", &database.environment).await;
     let started = Instant::now();
     function
@@ -657,10 +651,7 @@ impl LockedTable {
                 route_case,
             ));
         }
-        let lock_holder = database.connect().await;
-        lock_holder
-            .batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
-            .await;
+        let lock_holder = database.lock_table("task").await;
         Some(Self {
             database,
             lock_holder,

@@ -62,10 +62,7 @@ async fn sessions_are_deleted_where_counts_of_attempts_cannot_be() {
         "UPDATE session SET expires_at = now() AT TIME ZONE 'utc' WHERE user_id = {user_id}"
     );
     database.owner.batch_execute(&expire).await;
-    let lock_holder = database.connect().await;
-    lock_holder
-        .batch_execute("BEGIN; LOCK TABLE attempt IN ACCESS EXCLUSIVE MODE")
-        .await;
+    let lock_holder = database.lock_table("attempt").await;
     let function = Function::start("purge-sessions", &database.environment).await;
     let failure = function.invoke(json!({})).await.expect_err("a failure");
     assert!(failure.to_string().contains("in time"), "{failure}");

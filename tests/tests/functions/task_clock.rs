@@ -329,9 +329,7 @@ async fn a_304_of_the_list_reads_no_task() {
     let request = HttpEvent::new("GET", TASKS, &[&user.user_id]).bearer(&user.token);
     let etag = list.http(&request).await.etag().to_owned();
     // A read of the table would wait for this lock.
-    let lock = database.connect().await;
-    lock.batch_execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
-        .await;
+    let _lock = database.lock_table("task").await;
     let response = list.http(&request.header("if-none-match", &etag)).await;
     assert_eq!((response.status, response.etag()), (304, etag.as_str()));
     database.drop().await;
